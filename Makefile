@@ -1,0 +1,57 @@
+# The two commands:
+#   make report   run every chapter on the embedded data and build the website in _site
+#   make test     run the tests
+# Both make the virtual environment .venv first, when it is not there or not up to date.
+#
+# Also: make setup · make lab (JupyterLab on the notebooks) · make site (the website only) · make lint · make clean
+#
+# Variables:
+#   PYTHON        the Python 3.11 to make .venv with
+#   TORCH         which PyTorch to install. On Linux, pip brings several GB of CUDA packages with it
+#   TORCH_INDEX   address of an extra package index, such as PyTorch's index of CPU builds, which are much smaller.
+#                 pytorch.org, "Start locally", shows the address: make report TORCH_INDEX=<address>
+PYTHON ?= python3.11
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: report test setup lab site lint clean
+
+report: setup
+	$(BIN)/medmm run --profile quick
+	$(BIN)/medmm site --profile quick
+
+test: setup
+	$(BIN)/python -m pytest -n auto
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not installed: name another one with make PYTHON=..."; exit 1; }
+	@echo "Making .venv (1 of 3: the virtual environment)"
+	@$(PYTHON) -m venv .venv
+	@echo "Making .venv (2 of 3: $(TORCH))"
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH)"
+	@echo "Making .venv (3 of 3: everything else, in the versions of constraints.txt)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pictures,test]"
+	@touch $(STAMP)
+
+lab: setup .venv/lab-installed
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+.venv/lab-installed: $(STAMP)
+	@echo "Adding JupyterLab to .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[lab]"
+	@touch $@
+
+site: setup
+	$(BIN)/medmm site --profile quick
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv artifacts report/chapters _site

@@ -1,0 +1,49 @@
+"""Markers that need something: they skip with the reason where it is missing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from medmm_lib.data import medpix
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run tests that take more than a minute")
+
+
+def pytest_collection_modifyitems(config, items):
+    reasons = {name: reason for name, reason in _missing(config).items() if reason}
+    for item in items:
+        for name, reason in reasons.items():
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _missing(config):
+    return {
+        "gpu": "" if _has_gpu() else "needs an NVIDIA GPU of compute capability 8.0 or higher",
+        "data": "" if _medpix_root() else "needs MedPix 2.0: set MEDMM_DATA to its folder",
+        "browser": "" if shutil.which("chromium") else "needs Debian's package chromium",
+        "slow": "" if config.getoption("--slow") else "takes more than a minute: run with --slow",
+    }
+
+
+def _has_gpu():
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+
+
+def _medpix_root():
+    root = os.environ.get("MEDMM_DATA")
+    try:
+        return root and medpix.find(Path(root))
+    except medpix.DataError:
+        return None
+
+
+@pytest.fixture(scope="session")
+def medpix_root():
+    """The folder that MEDMM_DATA names; for tests marked `data`."""
+    return Path(os.environ["MEDMM_DATA"])
