@@ -1,0 +1,83 @@
+"""The `medmm` command."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from medmm_lib.data.medpix import DataError
+from medmm_lib.parameters import ParameterError
+from medmm_lib.results import PromotionError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (0, or 1 with a message on standard error)."""
+    options = _parser().parse_args(arguments)
+    if "MEDMM_DATA" in os.environ:  # notebooks run in another folder than this command
+        os.environ["MEDMM_DATA"] = str(Path(os.environ["MEDMM_DATA"]).expanduser().absolute())
+    # Imported here: each command pulls in only what it needs, so that `medmm --help` is quick.
+    from medmm_lib.running import RunError
+    from medmm_lib.site import SiteError
+
+    try:
+        return options.call(options)
+    except (RunError, SiteError, ParameterError, PromotionError, DataError) as error:
+        print(f"medmm: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="medmm", description="Run the report's chapters and build its website.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="run the chapters whose notebook, parameters, code or inputs changed")
+    run.add_argument("--profile", default="quick", help="which parameter files: params/PROFILE (default: quick)")
+    run.add_argument("--only", action="append", metavar="CHAPTER", help="run this chapter only; may be repeated")
+    run.add_argument("--force", action="store_true", help="run chapters that are up to date, too")
+    run.set_defaults(call=_run)
+
+    site = commands.add_parser("site", help="build the website in _site from executed chapters")
+    site.add_argument("--profile", default="quick", help="whose executed chapters (default: quick)")
+    site.set_defaults(call=_site)
+
+    data = commands.add_parser("data", help="look at a data folder").add_subparsers(required=True, metavar="action")
+    check = data.add_parser("check", help="say what is in a MedPix 2.0 folder and what is wrong with it")
+    check.add_argument("root", type=Path, help="the folder that holds Descriptions.json, or its parent")
+    check.set_defaults(call=_check)
+
+    results = commands.add_parser("results", help="results of record").add_subparsers(required=True, metavar="action")
+    promote = results.add_parser("promote", help="copy a chapter's latest results to report/results")
+    promote.add_argument("chapter")
+    promote.add_argument("--profile", required=True)
+    promote.set_defaults(call=_promote)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from medmm_lib import running, site
+
+    running.run(options.profile, options.only, options.force)
+    site.prepare(options.profile)
+    return 0
+
+
+def _site(options: argparse.Namespace) -> int:
+    from medmm_lib import site
+
+    print(f"The website is at {site.build(options.profile)}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from medmm_lib.data import medpix
+
+    report = medpix.read(options.root, max_skipped=1.0).report
+    print(report)
+    return 1 if report.skipped else 0
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from medmm_lib import results
+
+    print(f"Result of record: {results.promote(options.profile, options.chapter)}")
+    return 0

@@ -1,0 +1,150 @@
+import json
+
+import jupytext
+import pytest
+
+from medmm_lib import cli, paths, running, sources
+from medmm_lib.running import RunError
+
+NOTEBOOK = """
+# %% tags=["parameters"]
+profile: str = "quick"  # profile
+rate: float = 0.5  # a number
+
+# %%
+from medmm_lib.parameters import read
+from medmm_lib.results import RunRecord
+parameters = read(globals())
+
+# %%
+record = RunRecord("{chapter}", parameters, data={{"name": "none", "fingerprint": "abc"}})
+record.metrics["double_rate"] = 2 * rate
+{body}
+record.save();
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of two small chapters; the second reads what the first leaves."""
+    for name, place in (("NOTEBOOKS", "notebooks"), ("PARAMS", "params"), ("ARTIFACTS", "artifacts")):
+        monkeypatch.setattr(paths, name, tmp_path / place)
+    monkeypatch.setenv("MEDMM_TEST_PROJECT", str(tmp_path))
+    write_chapter(tmp_path, "01_first")
+    write_chapter(tmp_path, "02_second", reads=["01_first"])
+    return tmp_path
+
+
+# The kernel is another process: its notebooks set the paths that `project` has set here.
+PATHS = """
+import os
+from pathlib import Path
+from medmm_lib import paths
+root = Path(os.environ["MEDMM_TEST_PROJECT"])
+paths.NOTEBOOKS, paths.ARTIFACTS = root / "notebooks", root / "artifacts"
+"""
+
+
+def write_chapter(folder, name, body="", reads=(), values="rate: 0.5\n"):
+    text = NOTEBOOK.format(chapter=name, body=body).replace("parameters = read", PATHS + "parameters = read")
+    notebook = jupytext.reads(text, "py:percent")
+    notebook.metadata["medmm"] = {"reads": list(reads)}
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (folder / "notebooks").mkdir(exist_ok=True)
+    jupytext.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    (folder / "params" / "quick").mkdir(parents=True, exist_ok=True)
+    (folder / "params" / "quick" / f"{name}.yml").write_text(values)
+
+
+def test_chapters_run_once_in_order_and_again_only_when_something_changed(project, capsys):
+    assert running.run("quick") == ["01_first", "02_second"]
+    assert json.loads((project / "artifacts/quick/01_first/results.json").read_text())["metrics"] == {
+        "double_rate": 1.0
+    }
+    assert running.run("quick") == []
+    assert "Nothing to do" in capsys.readouterr().out
+
+    (project / "params/quick/02_second.yml").write_text("rate: 0.25\n")
+    assert running.run("quick") == ["02_second"]
+    assert "changed: parameters" in capsys.readouterr().out
+
+    (project / "params/quick/01_first.yml").write_text("rate: 2.0\n")
+    assert running.run("quick") == ["01_first", "02_second"]  # the second reads the first one's results
+    assert running.run("quick", only=["02_second"], force=True) == ["02_second"]
+
+
+def test_lost_results_and_those_of_another_run_make_a_chapter_stale(project):
+    running.run("quick", only=["01_first"])
+    summary = project / "artifacts/quick/01_first/results.json"
+    whole = summary.read_text()
+    summary.unlink()
+    assert running.run("quick", only=["01_first"]) == ["01_first"]
+    summary.write_text(whole.replace('"parameters_hash": "', '"parameters_hash": "x'))
+    assert running.run("quick", only=["01_first"]) == ["01_first"]
+
+
+def test_a_killed_kernel_is_told_with_its_notebook(project):
+    write_chapter(project, "01_first", body="import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(RunError, match=r"the kernel died(.|\n)*partial\.ipynb"):
+        running.run("quick", only=["01_first"])
+
+
+def test_ipythons_own_syntax_is_no_obstacle(project):
+    write_chapter(project, "01_first", body="x = !echo hello\nassert list(x) == ['hello']\n%time y = 1")
+    assert running.run("quick", only=["01_first"]) == ["01_first"]
+
+
+def test_a_parameter_written_out_as_its_default_changes_nothing(project):
+    running.run("quick", only=["01_first"])
+    (project / "params/quick/01_first.yml").write_text("")
+    assert running.run("quick", only=["01_first"]) == []
+
+
+def test_a_failing_cell_is_shown_and_the_page_so_far_kept(project):
+    write_chapter(project, "01_first", body='raise ValueError("the disk is purple")')
+    with pytest.raises(RunError, match=r"01_first failed in cell 4(.|\n)*the disk is purple(.|\n)*partial\.ipynb"):
+        running.run("quick")
+    assert (project / "artifacts/quick/01_first/notebook.partial.ipynb").is_file()
+    assert not (project / "artifacts/quick/01_first/notebook.ipynb").exists()
+    assert not (project / "artifacts/quick/02_second").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [("rat: 1.0\n", "unknown parameter 'rat'"), ("rate: 1e-3\n", r"write 1\.0e-3")]
+)
+def test_bad_parameters_stop_before_any_chapter_runs(project, values, message):
+    (project / "params/quick/02_second.yml").write_text(values)
+    with pytest.raises(RunError, match=message):
+        running.run("quick")
+    assert not (project / "artifacts").exists()
+
+
+def test_unknown_chapters_and_profiles_are_named(project):
+    with pytest.raises(RunError, match=r"03_third\. There are: 01_first, 02_second"):
+        running.run("quick", only=["03_third"])
+    with pytest.raises(RunError, match="Profiles: quick"):
+        running.run("quik")
+
+
+def test_what_a_chapter_reads_must_be_there(project):
+    with pytest.raises(RunError, match="run `medmm run --profile quick --only 01_first`"):
+        running.run("quick", only=["02_second"])
+
+
+def test_the_command_tells_the_error_and_fails(project, capsys):
+    assert cli.main(["run", "--profile", "quik"]) == 1
+    assert "medmm: there is no" in capsys.readouterr().err
+
+
+def test_the_code_hash_follows_cells_and_library(project, monkeypatch):
+    before = sources.code_hash("01_first")
+    assert sources.code_hash("01_first") == before
+    write_chapter(project, "01_first", body="x = 1")
+    assert sources.code_hash("01_first") != before
+
+
+def test_library_files_follow_imports():
+    names = {path.name for path in sources.library_files("from medmm_lib.data.findings import findings_in")}
+    assert {"findings.py", "medpix.py"} <= names  # through the package's own __init__
+    assert "cli.py" not in names
+    assert sources.library_files("import numpy") == []
