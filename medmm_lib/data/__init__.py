@@ -1,0 +1,58 @@
+"""Data: one schema, one loader per source."""
+
+import os
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, concatenate_datasets
+
+from medmm_lib import paths, sources
+from medmm_lib.data import medpix, phantom
+from medmm_lib.data.medpix_files import DataError
+from medmm_lib.data.schema import SPLITS
+
+SOURCES = ("phantom", "medpix")
+
+
+def load(name: str, root: str | Path | None = None) -> DatasetDict:
+    """The data of one source, in the schema of `medmm_lib.data.schema`, split `train`, `validation`, `test` by patient.
+
+    `phantom` is made on first use; `medpix` is read from `root` or from the folder that `MEDMM_DATA` names. Raises
+    `DataError` for an unknown source and for a folder that can't be used.
+    """
+    return medpix.read(folder(name, root)).dataset
+
+
+def folder(name: str, root: str | Path | None = None) -> Path:
+    """The folder that a source is read from; the phantom data is written into `artifacts/data` on first use."""
+    if name == "phantom":
+        return Path(root) if root else _phantom()
+    if name != "medpix":
+        raise DataError(f"unknown data {name!r}. There are: {', '.join(SOURCES)}")
+    place = root or os.environ.get("MEDMM_DATA")
+    if not place:
+        raise DataError(
+            "medpix needs the folder of MedPix 2.0: set MEDMM_DATA, or the parameter data_root, to the folder that "
+            "holds Descriptions.json, Case_topic.json, uid_list.json and images/"
+        )
+    return medpix.find(Path(place).expanduser())
+
+
+def fingerprint(name: str, root: str | Path | None = None) -> str:
+    """A hash of the names and contents of all files of a source."""
+    return sources.folder_hash(folder(name, root))
+
+
+def examples() -> Dataset:
+    """A few large phantom studies to look at: eight patients, 192 × 192 pixels."""
+    parts = medpix.read(_phantom("examples", patients=8, size=192)).dataset
+    return concatenate_datasets([parts[split] for split in SPLITS])
+
+
+def _phantom(name: str = "default", **options: int) -> Path:
+    """A phantom folder; its name carries a hash of the code that makes it, so that old data is not reused."""
+    files = sources.library_files("import medmm_lib.data.phantom")
+    code = sources.json_hash([path.read_text(encoding="utf-8") for path in files if "phantom" in path.parts])
+    place = paths.ARTIFACTS / "data" / f"phantom-{name}-{code}"
+    if not place.is_dir():
+        phantom.write(place, **options)
+    return place
