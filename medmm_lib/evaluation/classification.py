@@ -1,0 +1,85 @@
+"""Classification with several labels a case, each present, absent or unknown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medmm_lib.evaluation.intervals import Estimate, Statistic, interval
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Metrics of one set of predicted probabilities."""
+
+    mean_auc: Estimate  # over the classes that have both outcomes
+    all_labels_right: Estimate  # share of rows with every known label right at 0.5
+    auc: dict[str, Estimate]  # by class
+    without_both_outcomes: list[str]  # classes that no AUC can be computed for
+
+
+def classification_metrics(
+    probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], groups: Sequence, *, seed: int = 0
+) -> Classification:
+    """Mean AUC, per-class AUC and all-labels-right accuracy, with intervals over `groups` (patients).
+
+    `probabilities` is [N, C]. `labels` is [N, C]: 1 present, 0 absent; any other value, such as CheXpert's -1 or NaN,
+    is unknown and counts for nothing. A row without any known label is left out of the accuracy: a
+    case is right only when all its known labels are, which is how the poster behind this report counts.
+    Raises `ValueError` when the shapes do not fit.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels, dtype=float)
+    if probabilities.shape != labels.shape or labels.shape[1:] != (len(names),) or len(labels) != len(groups):
+        raise ValueError(
+            f"probabilities {probabilities.shape}, labels {labels.shape}, {len(names)} names, {len(groups)} groups: "
+            "expected [N, C], [N, C], C and N"
+        )
+    known = (labels == 0) | (labels == 1)
+    both = [name for name, column in zip(names, labels.T, strict=True) if {0, 1} <= set(column)]
+    statistics = {
+        name: auc_statistic(probabilities[known[:, place], place], labels[known[:, place], place], known[:, place])
+        for place, name in enumerate(names)
+        if name in both
+    }
+    right = ((probabilities >= 0.5) == (labels == 1)) | ~known
+    rows = known.any(1)
+
+    def accuracy(weights: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return weights[:, rows] @ right.all(1)[rows] / weights[:, rows].sum(1)
+
+    def mean_auc(weights: np.ndarray) -> np.ndarray:
+        # A resample can lack one outcome of a rare class; the mean is over the others then.
+        values = np.stack([statistic(weights) for statistic in statistics.values()])
+        seen = ~np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            return np.where(seen, values, 0).sum(0) / seen.sum(0)
+
+    undefined = Estimate(float("nan"), float("nan"), float("nan"))
+    return Classification(
+        mean_auc=interval(mean_auc, groups, seed=seed) if statistics else undefined,
+        all_labels_right=interval(accuracy, groups, seed=seed),
+        auc={name: interval(statistic, groups, seed=seed) for name, statistic in statistics.items()},
+        without_both_outcomes=[name for name in names if name not in both],
+    )
+
+
+def auc_statistic(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Statistic:
+    """The area under the ROC curve as a statistic of weights [B, N]; ties count half.
+
+    `rows` ([N], boolean) says which of the weights belong to `scores` and `labels`, where some rows are unknown.
+    The area is the probability that a positive scores above a negative (Hanley and McNeil 1982).
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # the first place of each distinct score
+    positive = (labels == 1)[order]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        weights = (weights if rows is None else weights[:, rows])[:, order]
+        above = np.add.reduceat(weights * positive, starts, axis=1)  # [B, distinct scores]
+        below = np.add.reduceat(weights * ~positive, starts, axis=1)
+        lower = np.cumsum(below, axis=1) - below
+        with np.errstate(invalid="ignore"):
+            return (above * (lower + below / 2)).sum(1) / (above.sum(1) * below.sum(1))
+
+    return statistic
