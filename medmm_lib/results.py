@@ -159,8 +159,10 @@ def beside_record(record: dict[str, Any], metrics: dict[str, str]) -> Markdown:
     for name, title in metrics.items():
         values = [run["metrics"].get(name) for run in (record, *records.values())]
         lines.append(f"| {title} | " + " | ".join(number(value) for value in values) + " |")
-    note = "" if records else "\n\nNo result of record has been promoted for this chapter yet."
-    return Markdown("\n".join(lines) + note)
+    notes = [f"Of record ({name}): {old['data']['note']}." for name, old in records.items() if old["data"].get("note")]
+    if not records:
+        notes = ["No result of record has been promoted for this chapter yet."]
+    return Markdown("\n\n".join(["\n".join(lines), *notes]))
 
 
 def number(value: float | str | None) -> str:

@@ -7,7 +7,7 @@ from medmm_lib import paths, plots, results, sources
 from medmm_lib.results import PromotionError, RunRecord
 
 CHAPTER = "01_data_preparation"
-DATA = {"name": "phantom", "fingerprint": "abc", "note": None}
+DATA = {"name": "phantom", "fingerprint": "abc", "note": "scaled copies"}
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,7 @@ def test_the_table_tells_record_and_run_apart_and_flags_stale_ones(monkeypatch):
     assert "| Loss | 0.25 | 0.5 |" in table
     assert "| Time | not measured yet | not measured yet |" in table
     assert "stale" not in table
+    assert "Of record (quick): scaled copies." in table
     monkeypatch.setattr(sources, "code_hash", lambda chapter: "newer")
     assert "**stale**" in results.beside_record(record, {"loss": "Loss"}).data
 
