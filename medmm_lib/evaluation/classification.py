@@ -26,7 +26,7 @@ def classification_metrics(
     `probabilities` is [N, C]. `labels` is [N, C]: 1 present, 0 absent; any other value, such as CheXpert's -1 or NaN,
     is unknown and counts for nothing. A row without any known label is left out of the accuracy: a
     case is right only when all its known labels are, which is how the poster behind this report counts.
-    Raises `ValueError` when the shapes do not fit.
+    Raises `ValueError` when the shapes do not fit, for values that are no probabilities and for a name used twice.
     """
     probabilities, labels = np.asarray(probabilities, dtype=float), np.asarray(labels, dtype=float)
     if probabilities.shape != labels.shape or labels.shape[1:] != (len(names),) or len(labels) != len(groups):
@@ -34,6 +34,10 @@ def classification_metrics(
             f"probabilities {probabilities.shape}, labels {labels.shape}, {len(names)} names, {len(groups)} groups: "
             "expected [N, C], [N, C], C and N"
         )
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("probabilities must lie in 0 to 1; a sigmoid or a softmax makes them of a model's raw scores")
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have the same name")
     known = (labels == 0) | (labels == 1)
     both = [name for name, column in zip(names, labels.T, strict=True) if {0, 1} <= set(column)]
     statistics = {

@@ -27,8 +27,8 @@ def majority_right(samples: Sequence[Sequence[str | None]], references: Sequence
     """
     right = []
     for texts, reference in zip(samples, references, strict=True):
-        if not texts:
-            raise ValueError(f"a closed question (reference {reference!r}) has no sampled answers")
+        if isinstance(texts, str) or not len(texts):
+            raise ValueError(f"a closed question (reference {reference!r}) has no list of sampled answers")
         ranked = Counter(answer(text) for text in texts).most_common(2)
         tied = len(ranked) == 2 and ranked[0][1] == ranked[1][1]
         right.append(not tied and ranked[0][0] == answer(reference))

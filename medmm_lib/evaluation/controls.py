@@ -9,6 +9,7 @@ from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as Picture
 
 from medmm_lib.evaluation.intervals import Estimate, interval, mean, paired_difference
+from medmm_lib.evaluation.intervals import patients as patients_of
 
 BLANK = 128  # mid grey
 
@@ -26,7 +27,7 @@ def controls(dataset: Dataset, training: Dataset, *, seed: int = 0) -> dict[str,
 
     Raises `ValueError` when one patient has more than half of the rows, so that no image of another can be given.
     """
-    without = dataset.remove_columns("image")
+    without = dataset.remove_columns([name for name in ("image", "prediction") if name in dataset.column_names])
     pictures = dataset.select_columns("image")
     exchanged = pictures.select(_of_other_patients(dataset["patient_id"], seed)).flatten_indices()
     return {
@@ -68,7 +69,9 @@ def _columns(estimate: Estimate) -> dict[str, float]:
 
 
 def _blank(row: dict) -> dict:
-    return row | {"image": Picture.new("L", row["image"].size, BLANK)}
+    image = row["image"]
+    bands = len(image.getbands())
+    return {"image": Picture.new(image.mode, image.size, BLANK if bands == 1 else (BLANK,) * bands)}
 
 
 def _most_frequent(counts: Counter[str]) -> str:
@@ -81,7 +84,8 @@ def _of_other_patients(patients: Sequence[str], seed: int) -> np.ndarray:
     Rows stand together by patient, the patients in random order, and are moved on by the size of the largest patient:
     a row then never meets its own patient.
     """
-    _, place, sizes = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
+    place, _ = patients_of(patients)
+    sizes = np.bincount(place)
     if 2 * sizes.max() > len(place):
         raise ValueError("one patient has more than half of the rows: their images can't be exchanged between patients")
     rng = np.random.default_rng(seed)

@@ -12,8 +12,10 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Boxes are x0, y0, x1, y1. A box without area overlaps nothing. Raises `ValueError` for a box that ends before it
     begins.
     """
-    first, second = (np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in (first, second))
+    first, second = (np.asarray(boxes, dtype=float) for boxes in (first, second))
     for boxes in (first, second):
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"boxes are {boxes.shape}; expected [N, 4]")
         if (boxes[:, 2:] < boxes[:, :2]).any():
             wrong = boxes[(boxes[:, 2:] < boxes[:, :2]).any(1)][0]
             raise ValueError(f"box {wrong.tolist()} ends before it begins; expected x0, y0, x1, y1")
@@ -50,6 +52,8 @@ def dice(predicted: np.ndarray, known: np.ndarray, classes: int) -> np.ndarray:
     predicted, known = np.asarray(predicted), np.asarray(known)
     if predicted.shape != known.shape:
         raise ValueError(f"label maps of shape {predicted.shape} and {known.shape}; expected the same")
+    if min(predicted.min(), known.min()) < 0 or max(predicted.max(), known.max()) >= classes:
+        raise ValueError(f"a label map holds labels outside 0 to {classes - 1}")
     labels = np.arange(classes)
     # Dice is the F1 score of pixels.
     return f1_score(known.ravel(), predicted.ravel(), labels=labels, average=None, zero_division=np.nan)

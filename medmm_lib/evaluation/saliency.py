@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Images [K, H, W] → scores [K].
+# Images [K, H, W] or [K, H, W, channels] → scores [K].
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -14,9 +14,9 @@ def pointing(saliency: np.ndarray, region: np.ndarray) -> float:
     Both are [H, W]. Where several pixels share the highest value, their share inside the region counts, so a constant
     map scores the region's share of the image.
     """
-    saliency, region = _same_shape(saliency, region)
-    if not np.isfinite(saliency).all():
-        raise ValueError("the saliency map holds values that are not finite")
+    region, saliency = _checked(region, saliency)
+    if not region.any():
+        raise ValueError("the region is empty: there is nothing to point at")
     return float(region.astype(bool)[saliency == saliency.max()].mean())
 
 
@@ -27,7 +27,7 @@ def deletion(
 
     The faster the score falls, the better the map (Petsiuk et al. 2018, arXiv:1806.07421, section 4.1).
     """
-    image, saliency = _same_shape(image, saliency)
+    image, saliency = _checked(image, saliency)
     return _curve(np.full_like(image, baseline, dtype=float), image, saliency, predict, steps)
 
 
@@ -35,7 +35,7 @@ def insertion(
     image: np.ndarray, saliency: np.ndarray, predict: Predict, *, baseline: float, steps: int = 20
 ) -> np.ndarray:
     """Scores while the most salient pixels are put onto a `baseline` image: [steps + 1]. A good map rises fast."""
-    image, saliency = _same_shape(image, saliency)
+    image, saliency = _checked(image, saliency)
     return _curve(image, np.full_like(image, baseline, dtype=float), saliency, predict, steps)
 
 
@@ -45,16 +45,21 @@ def curve_area(scores: np.ndarray) -> float:
 
 
 def _curve(source: np.ndarray, target: np.ndarray, saliency: np.ndarray, predict: Predict, steps: int) -> np.ndarray:
-    """Scores of `target` while its most salient pixels are taken from `source`."""
+    """Scores of `target` while its most salient pixels are taken from `source`; equal ones in a fixed random order."""
+    shuffled = np.random.default_rng(0).permutation(saliency.size)
     rank = np.empty(saliency.size, dtype=int)
-    rank[np.argsort(-saliency.ravel(), kind="stable")] = np.arange(saliency.size)
+    rank[shuffled[np.argsort(-saliency.ravel()[shuffled], kind="stable")]] = np.arange(saliency.size)
     counts = np.linspace(0, saliency.size, steps + 1).round()
-    taken = rank.reshape(saliency.shape) < counts[:, None, None]
+    taken = rank.reshape(saliency.shape) < counts[:, None, None]  # [K, H, W]
+    taken = taken.reshape(taken.shape + (1,) * (source.ndim - 2))  # an image may have channels
     return np.asarray(predict(np.where(taken, source, target)), dtype=float)
 
 
-def _same_shape(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    first, second = np.asarray(first), np.asarray(second)
-    if first.shape != second.shape or first.ndim != 2:
-        raise ValueError(f"shapes {first.shape} and {second.shape}; expected two maps [H, W] of the same size")
-    return first, second
+def _checked(image: np.ndarray, saliency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image or region, and the map as floats: a map of bytes would be ranked wrongly by its negative."""
+    image, saliency = np.asarray(image), np.asarray(saliency, dtype=float)
+    if saliency.ndim != 2 or image.shape[:2] != saliency.shape:
+        raise ValueError(f"the image or region is {image.shape}, the map {saliency.shape}; expected the same [H, W]")
+    if not np.isfinite(saliency).all():
+        raise ValueError("the saliency map holds values that are not finite")
+    return image, saliency

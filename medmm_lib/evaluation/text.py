@@ -41,6 +41,8 @@ def tokens(text: str | None) -> list[str]:
     >>> tokens("The T2-weighted image: No mass.")
     ['the', 't2', 'weighted', 'image', 'no', 'mass']
     """
+    if not isinstance(text, str | None):
+        raise ValueError(f"{text!r} is no text; a missing text is None")
     folded = unicodedata.normalize("NFKC", text or "").casefold()
     return "".join(mark if unicodedata.category(mark)[0] in "LMNS" else " " for mark in folded).split()
 
@@ -50,7 +52,8 @@ def text_metrics(predictions: Texts, references: Texts) -> dict[str, float]:
 
     - `edit_distance`: Levenshtein distance in characters of the normalised texts, mean (Levenshtein 1966);
       `edit_distance_normalised`: divided by the longer text's length, 0 to 1.
-    - `bleu4`: corpus BLEU of up to 4-grams, 0 to 1 (Papineni et al. 2002; sacrebleu).
+    - `bleu4`: corpus BLEU of up to 4-grams, 0 to 1 (Papineni et al. 2002; sacrebleu). It is 0 where no answer has four
+      tokens, right or not, as `rouge_2` is for a single token.
     - `rouge_1`, `rouge_2`, `rouge_l`: mean F-measure (Lin 2004; rouge-score, and rapidfuzz for the common subsequence).
     - `cider`: mean of 10 × the tf-idf cosine of 1- to 4-grams with a length penalty, CIDEr-D (Vedantam et al. 2015;
       pycocoevalcap). Its document frequencies come from these references, so it depends on the set.

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from medmm_lib.evaluation.classification import auc_statistic, classification_metrics
+from medmm_lib.evaluation.intervals import interval
 
 RNG = np.random.default_rng(5)
 
@@ -63,6 +64,27 @@ def test_a_rare_class_has_an_interval_all_the_same():
     labels[:2] = 1
     found = classification_metrics(RNG.random((50, 1)), labels, ["rare"], range(50))
     assert found.auc["rare"].low < found.auc["rare"].value < found.auc["rare"].high
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 1.5, -3.0])
+def test_only_probabilities_are_scored(wrong):
+    with pytest.raises(ValueError, match="must lie in 0 to 1"):
+        classification_metrics(np.array([[wrong], [0.5]]), np.array([[1], [0]]), ["a"], [1, 2])
+
+
+def test_a_name_stands_for_one_class():
+    with pytest.raises(ValueError, match="same name"):
+        classification_metrics(np.zeros((2, 2)), np.zeros((2, 2)), ["a", "a"], [1, 2])
+
+
+def test_two_aucs_can_be_compared_on_the_same_patients():
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 200).astype(float)
+    good, bad = labels + rng.normal(scale=0.5, size=200), labels + rng.normal(scale=3, size=200)
+    one, other = auc_statistic(good, labels), auc_statistic(bad, labels)
+    lead = interval(lambda weights: one(weights) - other(weights), np.arange(200))
+    assert lead.value == pytest.approx(roc_auc_score(labels, good) - roc_auc_score(labels, bad))
+    assert lead.low > 0
 
 
 def test_shapes_must_fit():

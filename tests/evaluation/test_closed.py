@@ -26,7 +26,7 @@ def test_disagreement_is_any_other_answer():
 
 
 def test_no_samples_is_an_error():
-    with pytest.raises(ValueError, match="no sampled answers"):
+    with pytest.raises(ValueError, match="no list of sampled answers"):
         closed.majority_right([[]], ["Yes"])
 
 

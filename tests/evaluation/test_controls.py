@@ -47,6 +47,14 @@ def test_a_shuffled_image_is_always_another_patients(seed):
     assert sorted(owners) == sorted(patients)  # every image serves once
 
 
+def test_a_blank_image_keeps_its_mode():
+    data = questions(["a", "b", "c"])
+    coloured = data.map(lambda row: {"image": row["image"].convert("RGB")}, features=FEATURES)
+    blank = controls(coloured, coloured)["blank image"]["image"]
+    assert {image.mode for image in blank} == {"RGB"}
+    assert {image.getpixel((0, 0)) for image in blank} == {(128, 128, 128)}
+
+
 def test_one_dominant_patient_is_refused():
     data = questions(["a", "a", "a", "b"])
     with pytest.raises(ValueError, match="more than half"):

@@ -49,6 +49,17 @@ GOOD = [
     "Ring-enhancing lesion with surrounding oedema.",
     "The right kidney is normal. The left kidney is absent.",
     "Mild, smooth thickening of the interatrial septum with diffuse fat attenuation.",
+    "Yes, it is",
+    "No, there was",
+    "Which type is this?",
+    "What is it made of?",
+    "Taken to the OR",
+    "Aortic dissection (Stanford type A)",
+    "Nodule of 5-5.5 cm",
+    "SUV 2.2-2.4 on 11/11/11",
+    "Normal, normal, normal",
+    "β",
+    "Musculus flexor digitorum superficialis et profundus tendinitis",
     "Calvarium, sella, clivus and foramen magnum appear unremarkable.",
 ]
 
@@ -69,6 +80,11 @@ def test_the_language_can_be_another():
     assert degenerate("The image shows a large mass in the left kidney of the patient.", language="nl") == {
         "wrong_language"
     }
+
+
+def test_a_language_that_can_not_be_told_is_refused():
+    with pytest.raises(ValueError, match="'zh' can't be told"):
+        degenerate("右肺有肿块", language="zh")
 
 
 def test_very_long_texts_are_survived():

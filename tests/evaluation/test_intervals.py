@@ -69,6 +69,45 @@ def test_few_patients_are_enumerated():
     assert paired_difference(np.ones(3), np.zeros(3), [1, 2, 3]).p == pytest.approx(0.25)
 
 
+def test_a_missing_score_leaves_its_example_out():
+    rng = np.random.default_rng(8)
+    first, second = rng.normal(size=40), rng.normal(size=40)
+    first[3] = np.nan
+    whole = np.arange(40) != 3
+    with_gap = paired_difference(first, second, np.arange(40))
+    without = paired_difference(first[whole], second[whole], np.arange(40)[whole])
+    assert with_gap == without
+    assert with_gap.p > 0.05
+
+
+def test_rounding_is_no_difference():
+    assert paired_difference([0.1 + 0.2] * 20, [0.3] * 20, range(20)).p == 1
+
+
+def test_the_test_is_scipys():
+    rng = np.random.default_rng(9)
+    first, second = rng.normal(0.4, size=12), rng.normal(size=12)
+    theirs = stats.permutation_test(
+        (first, second), lambda a, b, axis: (a - b).mean(axis), permutation_type="samples", vectorized=True
+    )
+    assert paired_difference(first, second, range(12)).p == pytest.approx(theirs.pvalue)
+
+
+def test_one_patient_has_no_p_value():
+    assert np.isnan(paired_difference([1, 2], [0, 0], ["a", "a"]).p)
+
+
+@pytest.mark.parametrize("groups", [["a", None], [1.0, float("nan")], []])
+def test_rows_without_a_patient_are_refused(groups):
+    with pytest.raises(ValueError, match=r"names no patient|no rows"):
+        interval(mean(np.ones(len(groups))), groups)
+
+
+def test_any_kind_of_name_is_a_patient():
+    assert interval(mean([1.0, 0.0]), [("a", 1), ("b", 2)]).low == 0
+    assert interval(mean([1.0, 0.0]), ["1", 1]).low == 0
+
+
 def test_different_examples_are_refused():
     with pytest.raises(ValueError, match="3 and 2 examples"):
         paired_difference([1, 2, 3], [1, 2], [1, 2, 3])

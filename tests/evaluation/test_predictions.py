@@ -42,6 +42,47 @@ def test_samples_give_the_majority_and_the_disagreement(tmp_path):
     assert closed["closed_disagreement"]["value"] == 0.5
 
 
+def test_samples_on_some_rows_and_predictions_on_others(tmp_path):
+    rows = [
+        {"question": "Is it CT?", "reference": "Yes", "samples": ["Yes", "Yes", "No"]},
+        {"question": "Is it MR?", "reference": "No", "prediction": "No"},
+        {"question": "Where?", "reference": "Left", "prediction": "Left"},
+    ]
+    part = score(read(lines(tmp_path / "p.jsonl", rows)))["parts"]["all"]
+    assert part["metrics"]["exact_match"]["corpus"] == 1
+    assert part["closed"]["closed_accuracy"] == {"value": 1, "low": 1, "high": 1, "questions": 2}
+    assert part["closed"]["closed_disagreement"]["questions"] == 1
+
+
+def test_the_type_decides_what_is_closed(tmp_path):
+    rows = [
+        {"question": "What?", "reference": "No evidence of a mass", "prediction": "No idea", "type": "open"},
+        {"question": "Left?", "reference": "Left", "prediction": "left", "type": "closed"},
+    ]
+    parts = score(read(lines(tmp_path / "p.jsonl", rows)))["parts"]
+    assert parts["all"]["closed"]["closed_accuracy"]["questions"] == 1
+    assert parts["all"]["closed"]["closed_accuracy"]["value"] == 1
+
+
+def test_empty_fields_of_a_csv_are_missing_values(tmp_path):
+    (tmp_path / "p.csv").write_text("question,reference,prediction,patient_id,type\na,b,b,,\nc,d,,,open\n")
+    result = score(read(tmp_path / "p.csv"))
+    assert result["interval_over"] == "rows"
+    assert list(result["parts"]) == ["all", "open"]
+    assert result["parts"]["open"]["degenerate"]["empty"] == 1
+
+
+def test_every_rows_scores_are_written(tmp_path):
+    result = score(read(lines(tmp_path / "p.jsonl", ROWS)))
+    assert result["per_example"]["exact_match"] == [1, 0, 1, 0]
+
+
+def test_a_text_may_hold_any_mark(tmp_path):
+    row = {"question": "a", "reference": "b\u2028c", "prediction": "b\u2028c"}
+    (tmp_path / "p.jsonl").write_text("\ufeff" + json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert score(read(tmp_path / "p.jsonl"))["parts"]["all"]["metrics"]["exact_match"]["corpus"] == 1
+
+
 def test_a_csv_reads_the_same(tmp_path):
     (tmp_path / "p.csv").write_text("question,reference,prediction\nWhere?,Left,Left\nWhat?,NA,None\n")
     result = score(read(tmp_path / "p.csv"))
@@ -72,6 +113,21 @@ def test_one_patient_has_values_but_no_interval(tmp_path):
         ("p.jsonl", '{"question": "a", "reference": "b"}\n', "no column prediction"),
         ("p.jsonl", '{"question": "a", "reference": "", "prediction": "c"}\n', "row 1: no reference"),
         ("p.jsonl", '{"question": "a", "reference": 3, "prediction": "c"}\n', "reference is not a text"),
+        ("p.jsonl", '{"question": "a", "reference": "b", "samples": [1, 2]}\n', "not a list of texts"),
+        (
+            "p.jsonl",
+            '{"question": "a", "reference": "b", "prediction": "c", "type": "all"}\n',
+            "name of the whole table",
+        ),
+        (
+            "p.jsonl",
+            '{"question": "a", "reference": "b", "prediction": "c", "patient_id": 1}\n'
+            '{"question": "a", "reference": "b", "prediction": "c"}\n',
+            "row 2: no patient_id",
+        ),
+        ("p.csv", "question,reference,prediction\na,b,c,d\n", "4 fields, expected 3"),
+        ("p.csv", "question,reference,prediction,prediction\na,b,c,d\n", "two columns prediction"),
+        ("p.csv", "", "no column question"),
         ("p.jsonl", "", "no column question, reference, prediction"),
         ("p.txt", "", r"expected a \.jsonl or \.csv file"),
     ],

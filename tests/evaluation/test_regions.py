@@ -69,5 +69,30 @@ def test_deletion_and_insertion_tell_a_good_map_from_a_bad_one():
     assert (risen[0], risen[1], risen[-1]) == (0, 1, 1)
 
 
+def test_maps_of_bytes_and_truths_rank_like_floats():
+    image = np.random.default_rng(0).random((8, 8))
+    curve = deletion(image, REGION, in_region, baseline=0.0)
+    for kind in (np.uint8, bool):
+        assert deletion(image, REGION.astype(kind), in_region, baseline=0.0).tolist() == curve.tolist()
+    with pytest.raises(ValueError, match="not finite"):
+        deletion(image, np.full((8, 8), np.nan), in_region, baseline=0.0)
+
+
+def test_images_with_channels():
+    image = np.ones((8, 8, 3))
+    scores = insertion(image, REGION, lambda images: images[:, 2:4, 2:4].mean((1, 2, 3)), baseline=0.0, steps=16)
+    assert (scores[0], scores[1]) == (0, 1)
+
+
+def test_there_must_be_something_to_point_at():
+    with pytest.raises(ValueError, match="region is empty"):
+        pointing(REGION, np.zeros((8, 8)))
+
+
+def test_labels_beyond_the_classes_are_refused():
+    with pytest.raises(ValueError, match="outside 0 to 1"):
+        dice(np.full((2, 2), 255), np.zeros((2, 2), int), 2)
+
+
 def test_the_area_of_a_straight_line_is_a_half():
     assert curve_area(np.linspace(0, 1, 11)) == pytest.approx(0.5)

@@ -20,8 +20,9 @@ def test_copies_in_the_gallery_neither_help_nor_push_others_down():
 def test_constant_scores_get_no_credit():
     found = retrieval_metrics(np.ones((20, 20)), range(20), range(20), range(20))
     assert found["median_rank"] == 10.5
-    assert found["r_at_1"].value == 0
-    assert found["chance_r_at_1"] == pytest.approx(0.05)
+    for cut in (1, 5, 10):  # exactly what a random order gives
+        assert found[f"r_at_{cut}"].value == pytest.approx(cut / 20)
+        assert found[f"chance_r_at_{cut}"] == pytest.approx(cut / 20, abs=0.08)
 
 
 def test_perfect_retrieval():
@@ -36,6 +37,13 @@ def test_random_scores_reach_what_chance_gives():
     found = retrieval_metrics(similarity, queries, range(50), range(600))
     for cut in (1, 5, 10):
         assert found[f"r_at_{cut}"].low <= found[f"chance_r_at_{cut}"] <= found[f"r_at_{cut}"].high
+
+
+def test_chance_knows_the_copies():
+    keys = ["copy"] * 50 + [f"item {number}" for number in range(50)]
+    found = retrieval_metrics(np.random.default_rng(1).normal(size=(100, 100)), keys, keys, range(100))
+    assert found["chance_r_at_1"] > 0.2  # far more than one in 51 items
+    assert found["r_at_1"].low <= found["chance_r_at_1"] <= found["r_at_1"].high
 
 
 def test_what_can_not_be_ranked_is_refused():
