@@ -12,6 +12,8 @@ RAW_KEY = re.compile(r"(?<![\w@./-])@[A-Za-z][\w:-]*")
 # What Quarto writes for a variable or a citation that it does not find.
 UNKNOWN_VARIABLE = re.compile(r"\?(?:var|meta):[\w.-]+")
 UNKNOWN_CITATION = re.compile(r'data-cites="([^"]+)"[^>]*>\(?<strong>[^<]*\?</strong>')
+# A link or span that the renderer left as it was written.
+RAW_LINK = re.compile(r"\]\(#[\w-]+\)|\]\{\.[\w-]+\}")
 NOT_PROSE = {"script", "style", "code", "pre", "annotation", "textarea"}
 LINKS = {"a": "href", "link": "href", "script": "src", "img": "src", "source": "src", "iframe": "src"}
 
@@ -69,6 +71,7 @@ class Website:
         for path, page in self.pages.items():
             prose = " ".join(page.prose)
             lines = [f"{key} was not resolved" for key in RAW_KEY.findall(prose)]
+            lines += [f"{mark} was not rendered" for mark in RAW_LINK.findall(prose)]
             lines += [f"{key[1:]} is not a known variable" for key in UNKNOWN_VARIABLE.findall(prose)]
             lines += [f"@{key} is not in the bibliography" for key in UNKNOWN_CITATION.findall(page.html)]
             lines += [f"broken link {link}" for link in page.links if not self._leads_somewhere(page, link)]

@@ -166,6 +166,10 @@ local function with_citations(doc)
   for _, known in ipairs(pandoc.utils.references(doc)) do cited[known.id] = nil end
   for id, _ in pairs(cited) do problem("@" .. id .. " is not in the bibliography") end
   return pandoc.utils.citeproc(doc):walk {
+    -- citeproc marks "et al." so; it is no concern of a page, and smalldocs reads no span inside a link.
+    Span = function(span)
+      if span.classes:includes("nocase") then return span.content end
+    end,
     Header = function(header)
       if header.identifier == "bibliography" then
         header.level = 2 -- the page's title is its only heading of level 1

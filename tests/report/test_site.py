@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from medmm_lib import paths, plots, results, site
+from medmm_lib.site import pandoc
+from medmm_lib.site.check import Website
 
 CHAPTER = "01_first"
 CONFIG = """
@@ -145,6 +147,24 @@ def test_numbers_that_no_run_produced_are_said_to_be_missing(project):
 )
 def test_numbers_are_readable(value, text):
     assert results.number(value) == text
+
+
+def test_authors_shortened_to_et_al_are_linked_like_others(project):
+    (project / "report" / "references.bib").write_text(
+        "@misc{many, title={A}, author={Hoff, J. and Borg, S. and others}, year={2022}}\n"
+        "@misc{one, title={B}, author={Besi, T.}, year={2024}}\n"
+    )
+    (project / "report" / "about.qmd").write_text("---\ntitle: About\n---\n\nLaws [@many; @one].\n")
+    text = pandoc.with_resolved_references(
+        "about", (project / "report/about.qmd").read_text(), project / "report/references.bib"
+    )
+    assert "nocase" not in text
+    assert "(#ref-many)" in text
+
+
+def test_a_link_that_was_not_rendered_is_a_problem(tmp_path):
+    (tmp_path / "index.html").write_text("<html><body><p>As in [Hoff 2022](#ref-hoff).</p></body></html>")
+    assert Website(tmp_path).problems() == ["index.html: ](#ref-hoff) was not rendered"]
 
 
 def test_a_box_is_a_div_on_the_page_and_html_in_a_notebook(monkeypatch):
