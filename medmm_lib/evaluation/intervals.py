@@ -19,15 +19,11 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its confidence interval."""
+    """A value with its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
-
-    def __str__(self) -> str:
-        """The value and its interval, three decimals."""
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -44,11 +40,10 @@ def interval(
     statistic: Statistic,
     groups: Sequence | np.ndarray,
     *,
-    level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """The statistic and its percentile bootstrap interval over `groups` ([N]: the patient of each row).
+    """The statistic and its 95 % percentile bootstrap interval over `groups` ([N]: the patient of each row).
 
     The interval is too narrow for few patients and for shares near 0 or 1: where all are right it is a point.
 
@@ -67,7 +62,7 @@ def interval(
     values = values[~np.isnan(values)]
     if not len(values):
         return Estimate(value, float("nan"), float("nan"))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 
