@@ -3,7 +3,8 @@
 #   make test     run the tests
 # Both make the virtual environment .venv first, when it is not there or not up to date.
 #
-# Also: make setup · make lab (JupyterLab on the notebooks) · make site (the website only) · make lint · make clean
+# Also: make setup · make lab (JupyterLab on the notebooks) · make site (the website only) · make bench (time the masking
+# kernels on what this machine has, rows in artifacts/benchmarks/rows.csv) · make lint · make clean
 #
 # Variables:
 #   PYTHON        the Python 3.11 to make .venv with
@@ -17,7 +18,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: report test setup lab site lint clean
+.PHONY: report test setup lab site bench lint clean
 
 report: setup
 	$(BIN)/medmm run --profile quick
@@ -48,6 +49,9 @@ lab: setup .venv/lab-installed
 
 site: setup
 	$(BIN)/medmm site --profile quick
+
+bench: setup
+	$(BIN)/python kernels/benchmarks/run.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,227 @@
+"""What is measured: masking, embedding and attention at given shapes, each with a check of its result."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from per_sample import PerSampleMasking, word_tokenizer
+
+from medmm_kernels import (
+    MaskedBatch,
+    MaskSpec,
+    Modality,
+    batch,
+    batched,
+    compiled,
+    mask_batch,
+    naive,
+    segment_attention,
+)
+
+DENSE = ("rgb@224", "tok_clip@224", "tok_depth@224", "tok_normal@224", "tok_rgb@224", "tok_semseg@224")
+TEXTS = {"short": (8, 24), "long": (240, 255)}  # words of a caption
+SENTINELS, MOST_TEXT = 300, 256
+
+
+@dataclass
+class Case:
+    """Paths that do the same, how to see that they do, and what their rows say of the shape."""
+
+    paths: dict[str, Callable[[], object]]
+    check: Callable[[], None]
+    shape: dict[str, object]
+    bytes: dict[str, int] = field(default_factory=dict)
+
+
+def specification(budget: int, places: int, alpha: float = 0.5, **changes: object) -> MaskSpec:
+    """The eight modalities of 4M: two texts, five kinds of image tokens, and patches that are input only."""
+    side = round(places**0.5)
+    modalities = {
+        name: Modality("dense", places, alpha, 0.0 if name.startswith("rgb") else alpha, grid=(side, side))
+        for name in DENSE
+    }
+    modalities |= {name: Modality("sequence", MOST_TEXT, alpha, alpha) for name in ("caption", "det")}
+    return MaskSpec(modalities, budget, budget, first_sentinel=4, sentinels=SENTINELS, **changes)
+
+
+def samples(count: int, places: int, text: str, seed: int = 0) -> list[dict[str, torch.Tensor | str]]:
+    """Samples as a data loader has them: image tokens, a caption of so many words, one to six boxes of five words."""
+    generator, dice = torch.Generator().manual_seed(seed), random.Random(seed)
+    result = []
+    for _ in range(count):
+        sample = {name: torch.randint(0, 16384, (places,), generator=generator) for name in DENSE}
+        lengths = {"caption": dice.randint(*TEXTS[text]), "det": 5 * dice.randint(1, 6)}
+        sample |= {name: " ".join(f"w{dice.randrange(2000)}" for _ in range(n)) for name, n in lengths.items()}
+        result.append(sample)
+    return result
+
+
+def collated(rows: list[dict]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The same samples as one batch, tokenised once: tokens and lengths."""
+    tokenizer = word_tokenizer(SENTINELS)
+    tokens = {name: torch.stack([row[name] for row in rows]) for name in DENSE}
+    lengths = {}
+    for name in ("caption", "det"):
+        ids = [torch.tensor([*tokenizer.encode(row[name]).ids, 1]) for row in rows]
+        tokens[name] = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        lengths[name] = torch.tensor([len(i) for i in ids])
+    return tokens, lengths
+
+
+def assert_equal(result: MaskedBatch, expected: MaskedBatch) -> None:
+    """Refuse a path whose result differs in any field."""
+    for side in ("encoder", "decoder"):
+        for name, value in getattr(expected, side)._asdict().items():
+            if not torch.equal(getattr(getattr(result, side), name).cpu(), value):
+                raise SystemExit(f"{side}.{name} is not what the specification gives; nothing is measured")
+
+
+def masking(
+    rows: int,
+    budget: int,
+    places: int,
+    text: str,
+    device: torch.device,
+    parity: bool = False,
+    strategy: str = "uniform",
+) -> Case:
+    """Masking a batch: one sample at a time in Python, and every path that runs here."""
+    spec = specification(budget, places, parity=parity, strategy=strategy)
+    held = samples(rows, places, text)
+    tokens, lengths = ({n: t.to(device) for n, t in part.items()} for part in collated(held))
+    ids = torch.arange(rows, device=device)
+    weights = {"tok_rgb@224": torch.rand(rows, places, device=device)} if strategy == "weighted" else None
+
+    def path(module: object) -> Callable[[], MaskedBatch]:
+        def call() -> MaskedBatch:
+            return batch.as_batch(module.mask_fields(batch.inputs(tokens, lengths, spec, ids, weights), spec, 3))
+
+        return call
+
+    paths: dict[str, Callable] = {}
+    if device.type == "cpu":
+        per_sample = PerSampleMasking(spec, word_tokenizer(SENTINELS))
+        paths["per sample"] = lambda: [per_sample(sample) for sample in held]
+        paths["compiled"] = path(compiled)
+    else:
+        from medmm_kernels import fused
+
+        paths["fused"] = path(fused)
+        if not parity:
+            compiled_batched = torch.compile(lambda: path(batched)(), fullgraph=True)
+            paths["torch.compile"] = compiled_batched
+    paths["batched"] = path(batched)
+
+    def check() -> None:
+        few = min(rows, 4)
+        part = [{n: t[:few].cpu() for n, t in given.items()} for given in (tokens, lengths)]
+        some = {n: w[:few].cpu() for n, w in weights.items()} if weights else None
+        expected = batch.as_batch(naive.mask_fields(batch.inputs(*part, spec, ids[:few].cpu(), some), spec, 3))
+        for name, call in paths.items():
+            if name != "per sample":
+                result = call()
+                assert_equal(MaskedBatch(*(type(side)(*(f[:few] for f in side)) for side in result)), expected)
+
+    result = paths["batched"]()
+    written = sum(f.numel() * f.element_size() for side in result for f in side)
+    read = 8 * int(result.encoder.valid.sum() + result.decoder.valid.sum())
+    shape = {"operation": f"masking {strategy}" + (" parity" if parity else "")}
+    shape |= {"batch": rows, "budget": budget, "places": places, "text": text}
+    return Case(paths, check, shape, {name: written + read for name in paths if name != "per sample"})
+
+
+def embedding(rows: int, width: int, budget: int = 256, places: int = 196, device: str = "cpu") -> Case:
+    """Embedding all tokens and selecting, as 4M's model does, and embedding only the selected ones."""
+    spec = specification(budget, places)
+    tokens, lengths = collated(samples(rows, places, "short"))
+    ids = torch.arange(rows)
+    encoder = mask_batch(tokens, lengths, spec, seed=3, sample_ids=ids).encoder
+    generator = torch.Generator().manual_seed(0)
+    sizes = [30_000 if spec.modalities[n].kind == "sequence" else 16_384 for n in spec.names]
+    spans = [MOST_TEXT if spec.modalities[n].kind == "sequence" else places for n in spec.names]
+    table = torch.randn(sum(sizes), width, generator=generator).to(device)
+    positions = torch.randn(sum(spans), width, generator=generator).to(device)
+    kinds = torch.randn(len(spec.names), width, generator=generator).to(device)
+    first_id, first_position = (torch.tensor([0, *x]).cumsum(0)[:-1] for x in (sizes, spans))
+
+    # 4M's data: a row of every place of every modality, text with its input at the front, and which are shown.
+    whole, shown, where = [], [], []
+    for m, name in enumerate(spec.names):
+        mine = encoder.modality == m
+        columns = spans[m] if spec.modalities[name].kind == "dense" else 2 * (MOST_TEXT + 1)
+        row = torch.zeros(rows, columns, dtype=torch.int64)
+        visible = torch.zeros(rows, columns, dtype=torch.bool)
+        if spec.modalities[name].kind == "dense":
+            row = tokens[name]
+        b, place = mine.nonzero()[:, 0], encoder.position[mine].long()
+        row = row.index_put((b, place), encoder.ids[mine].long())
+        visible[b, place] = True
+        whole.append(row)
+        shown.append(visible)
+        where.append(torch.arange(columns).clamp(max=spans[m] - 1).expand(rows, -1))
+
+    def embed_all() -> torch.Tensor:
+        x = [F.embedding(row + first_id[m], table) for m, row in enumerate(whole)]
+        emb = [F.embedding(place + first_position[m], positions) + kinds[m] for m, place in enumerate(where)]
+        x, emb, hidden = torch.cat(x, 1), torch.cat(emb, 1), ~torch.cat(shown, 1)
+        order = torch.argsort(hidden + torch.arange(hidden.shape[1]) * 1e-6, dim=1)[:, :budget]
+        index = order[..., None].expand(-1, -1, width)
+        x, emb, hidden = torch.gather(x, 1, index), torch.gather(emb, 1, index), torch.gather(hidden, 1, order)
+        x[hidden], emb[hidden] = 0.0, 0.0
+        return x + emb
+
+    def embed_selected() -> torch.Tensor:
+        kind = encoder.modality.clamp(min=0)
+        x = F.embedding(encoder.ids + first_id[kind], table)
+        x += F.embedding(encoder.position + first_position[kind], positions)
+        x += F.embedding(kind, kinds)
+        return x * encoder.valid[..., None]
+
+    def check() -> None:
+        if not torch.allclose(embed_all(), embed_selected(), atol=1e-6):
+            raise SystemExit("embedding the selected tokens gives something else than selecting; nothing is measured")
+
+    return Case(
+        {"embed all, select": embed_all, "embed selected": embed_selected},
+        check,
+        {"operation": f"embedding width {width}", "batch": rows, "budget": budget, "places": places, "text": "short"},
+    )
+
+
+def attention(rows: int, length: int, heads: int = 6, key_heads: int = 6, width: int = 64, dense: bool = True) -> Case:
+    """Forward and backward of the decoder's self-attention in eight segments: with a T×T mask, and by segments."""
+    generator = torch.Generator().manual_seed(0)
+    place = torch.arange(length)
+    start = (place // (length // 8) * (length // 8)).expand(rows, -1)
+    end = start + length // 8
+    causal = (place < length // 4).expand(rows, -1)  # the first two segments are texts
+    end = torch.where(causal, place + 1, end)
+    shapes = (heads, key_heads, key_heads)
+    qkv = [torch.randn(rows, h, length, width, generator=generator, requires_grad=True) for h in shapes]
+    gradient = torch.randn(rows, heads, length, width, generator=generator)
+
+    def with_mask() -> torch.Tensor:
+        visible = (place >= start[..., None]) & (place < end[..., None])
+        return F.scaled_dot_product_attention(*qkv, attn_mask=visible[:, None], enable_gqa=heads != key_heads)
+
+    def by_segments() -> torch.Tensor:
+        return segment_attention(*qkv, start, end)
+
+    def step(forward: Callable[[], torch.Tensor]) -> Callable[[], tuple]:
+        return lambda: torch.autograd.grad(forward(), qkv, gradient)
+
+    def check() -> None:
+        if not dense:
+            return
+        outputs = with_mask(), by_segments()
+        gradients = (torch.autograd.grad(o, qkv, gradient) for o in outputs)
+        for ours, theirs in zip((outputs[1],), (outputs[0],), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        for ours, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+    paths = {"by segments": step(by_segments)} | ({"T×T mask": step(with_mask)} if dense else {})
+    grouped = "" if heads == key_heads else f" {heads}/{key_heads} heads"
+    return Case(paths, check, {"operation": f"attention{grouped}", "batch": rows, "length": length})
