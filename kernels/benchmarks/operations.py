@@ -132,7 +132,7 @@ def masking(
     return Case(paths, check, shape, {name: written + read for name in paths if name != "per sample"})
 
 
-def embedding(rows: int, width: int, budget: int = 256, places: int = 196, device: str = "cpu") -> Case:
+def embedding(rows: int, width: int, budget: int = 256, places: int = 196) -> Case:
     """Embedding all tokens and selecting, as 4M's model does, and embedding only the selected ones."""
     spec = specification(budget, places)
     tokens, lengths = collated(samples(rows, places, "short"))
@@ -141,9 +141,9 @@ def embedding(rows: int, width: int, budget: int = 256, places: int = 196, devic
     generator = torch.Generator().manual_seed(0)
     sizes = [30_000 if spec.modalities[n].kind == "sequence" else 16_384 for n in spec.names]
     spans = [MOST_TEXT if spec.modalities[n].kind == "sequence" else places for n in spec.names]
-    table = torch.randn(sum(sizes), width, generator=generator).to(device)
-    positions = torch.randn(sum(spans), width, generator=generator).to(device)
-    kinds = torch.randn(len(spec.names), width, generator=generator).to(device)
+    table = torch.randn(sum(sizes), width, generator=generator)
+    positions = torch.randn(sum(spans), width, generator=generator)
+    kinds = torch.randn(len(spec.names), width, generator=generator)
     first_id, first_position = (torch.tensor([0, *x]).cumsum(0)[:-1] for x in (sizes, spans))
 
     # 4M's data: a row of every place of every modality, text with its input at the front, and which are shown.

@@ -36,7 +36,9 @@ CENTRE, CENTRE_BELOW, MIDDLE, MIDDLE_BELOW, TAIL, TAIL_BELOW = streams.NORMAL_QU
 FULL = 1 << 32
 LANES = 32  # keys that a counting loop takes at a time
 
-compile = numba.njit(cache=True, nogil=True, error_model="numpy")
+# Three ways to compile, by measurement. Loops over a row are functions of their own, or they are vectorised less well.
+# What takes many arrays is inlined by LLVM, as handing these on costs more than the work; a few operations by Numba.
+jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 glue = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 inline = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 
@@ -58,7 +60,7 @@ def philox(block, stream, sample, seed):
     return a, b, c, d
 
 
-@compile
+@jit
 def fill_words(out, count, stream, sample, seed):
     """The first `count` words of a stream. Whole vectors of blocks are made, so up to 31 more are written."""
     for block in range((count + 31) // 32 * 8):
@@ -99,7 +101,7 @@ def class_of(cuts, word):
     return found
 
 
-@compile
+@jit
 def normal_quantile(u):
     """Φ⁻¹(u): Wichura 1988, algorithm AS 241 (PPND16), about 1e-16 relative."""
     q = u - 0.5
@@ -114,7 +116,7 @@ def normal_quantile(u):
     return x if q > 0 else -x
 
 
-@compile
+@jit
 def gamma_variate(stream, d, c, sample, seed):
     """A gamma variate but for the factor U^(1/α), and log U. See naive.gamma_variate."""
     v, last = 1.0, 0.5
@@ -152,7 +154,7 @@ def draw_shares(weights, shares, exponents, tables, component, side, length, par
             weights[m] = int64(shares[m] / largest * SHARE_ONE) + 1
 
 
-@compile
+@jit
 def fill(budget, tokens, weights, room, word):
     """See naive.fill; in place. Quotients are below 2^17 and divisors below 2^30, so that their floor is exact in
     float64."""
@@ -176,7 +178,7 @@ def fill(budget, tokens, weights, room, word):
         tokens -= placed
 
 
-@compile
+@jit
 def parity_budget(budget, tokens, weights, room, cuts, purpose, sample, seed):
     """See naive.parity_budget; in place."""
     total, left = weights.sum(), tokens
@@ -229,7 +231,7 @@ def draw_budgets(plan, room, length, component, inputs, targets, tables, parity,
     draw_budget(plan, plan.b_tgt, plan.w_tgt, room, targets, 1, component, length, tables, parity, sample, seed)
 
 
-@compile
+@jit
 def draw_text(words, gain, length, stream, sample, seed):
     """The words of a text's tokens, and by how many tokens its input grows when a token becomes kept, the tokens with
     smaller words being kept before: it adds itself and splits, shortens or ends a run of masked tokens, so by as many
@@ -245,7 +247,7 @@ def draw_text(words, gain, length, stream, sample, seed):
         gain[length - 1] = int32(words[length - 2] > words[length - 1])
 
 
-@compile
+@jit
 def measure(words, gain, length, threshold):
     """How many of a text's tokens are kept under a threshold, and how many its input has with the sentinels."""
     if threshold >= FULL:
@@ -258,7 +260,7 @@ def measure(words, gain, length, threshold):
     return int64(kept), int64(size)
 
 
-@compile
+@jit
 def largest_threshold(words, gain, length, budget, drawn, kept):
     """The largest threshold below `drawn`, which keeps `kept` tokens and too many, under which a text's input fits.
 
@@ -376,7 +378,7 @@ def write_text(plan, m, tokens, length, sentinel, sentinels, sample, seed, words
     return at + kept, to + queries
 
 
-@compile
+@jit
 def kth_smallest(keys, last, k, low, few, high, many):
     """A bound such that exactly k keys are not above it, between `low`, below which are `few` keys, and `high`, above
     which all but `many` are. Keys are unique and below 2^53. Interpolation search, bisecting now and then; the last
@@ -402,7 +404,7 @@ def kth_smallest(keys, last, k, low, few, high, many):
     return type_of(int64(high))
 
 
-@compile
+@jit
 def uniform_keys(keys, count, mask, m, sample, seed):
     """Keys of the places: a random word that ends in the place itself."""
     fill_words(keys, count, SUBSET + MODALITY_STEP * m, sample, seed)
@@ -411,7 +413,7 @@ def uniform_keys(keys, count, mask, m, sample, seed):
         keys[i] = (keys[i] & ~low) | uint32(i)
 
 
-@compile
+@jit
 def block_keys(keys, count, mask, m, sample, seed, columns, block, words):
     """Keys of the places: the word of their block, after a random shift of the blocks."""
     first, second, _, _ = philox(0, MODALITY + MODALITY_STEP * m, sample, seed)
@@ -424,7 +426,7 @@ def block_keys(keys, count, mask, m, sample, seed, columns, block, words):
         keys[i] = (words[place] & ~low) | uint32(i)
 
 
-@compile
+@jit
 def draw_race(keys, count, mask, m, sample, seed, weights, words, race, race_bits):
     """Keys of the places: bits of −log u / weight, an exponential race. `race` and `race_bits` share memory."""
     fill_words(words, count, SUBSET + MODALITY_STEP * m, sample, seed)
@@ -434,7 +436,7 @@ def draw_race(keys, count, mask, m, sample, seed, weights, words, race, race_bit
         keys[i] = ((race_bits[i] >> uint64(RACE_SHIFT)) & ~uint64(mask)) | uint64(i)
 
 
-@compile
+@jit
 def partition(keys, count, bits, inputs, targets, histogram, picked):
     """The places with the `inputs` smallest keys and the next `targets` ones, each in order, into picked [2, …].
 
@@ -537,7 +539,7 @@ def pointer(context, address):
     return types.voidptr(types.int64), build
 
 
-@compile
+@jit
 def mask_rows(
     rows, widths, masks, held, weights, token, samples, seed, tables, settings, enc, enc_valid, dec, dec_valid
 ):
@@ -601,7 +603,7 @@ def mask_rows(
     return -1
 
 
-@compile
+@jit
 def budget_rows(capacities, samples, seed, tables, settings, b_in, b_tgt):
     """Budgets of every sample into b_in, b_tgt [B, M]."""
     totals, cosine, parity, _, _, _ = settings

@@ -212,8 +212,9 @@ def corrupt_text(lane, m, length, budget, keep, sample, seed, COSINE: tl.constex
 
 
 @triton.jit
-def place_text(lane, m, length, threshold, attempt, sample, seed):
+def place_text(lane, modality, m, lengths, thresholds, attempts, sample, seed):
     """Of a corrupted text: which tokens are masked, which start a run, number of the run, place in the target."""
+    length, threshold, attempt = at(lengths, modality, m), at(thresholds, modality, m), at(attempts, modality, m)
     stream = m * MODALITY_STEP + attempt * ATTEMPT_STEP + SPAN
     held = lane < length
     masked = held & (word(lane, stream, sample, seed) >= threshold)
@@ -353,13 +354,7 @@ def mask_kernel(
     for m in tl.static_range(M):
         if SEQUENCE[m]:
             held, masked, starts, run, place = place_text(
-                text,
-                zero + m,
-                at(length, modality, m),
-                at(threshold, modality, m),
-                at(attempt, modality, m),
-                sample,
-                seed,
+                text, modality, zero + m, length, threshold, attempt, sample, seed
             )
             begin, count = target_window(
                 starts, run, place, zero + m, at(size, modality, m), at(n_tgt, modality, m), sample, seed
@@ -410,13 +405,7 @@ def mask_kernel(
     for m in tl.static_range(M):
         if SEQUENCE[m]:
             held, masked, starts, run, place = place_text(
-                text,
-                zero + m,
-                at(length, modality, m),
-                at(threshold, modality, m),
-                at(attempt, modality, m),
-                sample,
-                seed,
+                text, modality, zero + m, length, threshold, attempt, sample, seed
             )
             token = tl.load(tokens[m] + b.to(tl.int64) * WIDTHS[m] + text, mask=held, other=0).to(tl.int32)
             sentinel = first_sentinel + (run - 1) % sentinels
