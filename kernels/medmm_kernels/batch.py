@@ -130,14 +130,14 @@ def held_lengths(inputs: Inputs, spec: MaskSpec) -> torch.Tensor:
     whole = [
         torch.full_like(ids, width) if n is None else n for n, width in zip(inputs.lengths, inputs.widths, strict=True)
     ]
-    most = [min(width, spec.modalities[name].max_tokens) for width, name in zip(inputs.widths, spec.names, strict=True)]
     held = torch.stack(whole)
     if ids.device.type == "cpu" and not torch.compiler.is_compiling():
         wrong = ((held < 0) | (held > torch.tensor(inputs.widths)[:, None])).nonzero()
         if len(wrong):
             modality, sample = wrong[0].tolist()
             raise_length(inputs, spec, sample, modality)
-    return held.clamp(min=0).minimum(torch.tensor(most, device=ids.device)[:, None])
+    most = [min(width, spec.modalities[name].max_tokens) for width, name in zip(inputs.widths, spec.names, strict=True)]
+    return torch.stack([n.clamp(0, limit) for n, limit in zip(held, most, strict=True)])
 
 
 def empty_fields(inputs: Inputs, spec: MaskSpec) -> list[torch.Tensor]:
