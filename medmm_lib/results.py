@@ -30,8 +30,9 @@ class PromotionError(ValueError):
 class RunRecord:
     """One training or measurement: what went in, what came out, on what it ran.
 
-    Put results into `metrics` (flat names, with the unit in the name where there is one) and `curves` (lists), then
-    call `save`. `data` holds `name`, `fingerprint` and, where there is something to know, `note`.
+    Put results into `metrics` (flat names, with the unit in the name where there is one) and `curves` (lists of
+    numbers, or of the rows of a table), then call `save`. `data` holds `name`, `fingerprint` and, where there is
+    something to know, `note`.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class RunRecord:
         self.parameters = parameters
         self.data = data or {}
         self.metrics: dict[str, float | int | str] = {}
-        self.curves: dict[str, list[float]] = {}
+        self.curves: dict[str, list[Any]] = {}
         self._start = datetime.now(UTC)
         self._clock = time.monotonic()
 

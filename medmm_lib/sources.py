@@ -13,13 +13,20 @@ from medmm_lib import paths
 
 
 def code_hash(chapter: str) -> str:
-    """A hash of the chapter's code cells and Markdown, and of every project module that it reaches."""
+    """A hash of the chapter's cells, of every project module that it reaches, and of the programs that it runs.
+
+    The folders of those programs are listed in the notebook's metadata: `medmm: {runs: [kernels/benchmarks]}`.
+    """
     digest = hashlib.sha256()
     notebook = nbformat.read(paths.NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         digest.update(json.dumps([cell.cell_type, cell.source, tags]).encode())
-    for path in library_files("\n".join(_python(cell.source) for cell in notebook.cells if cell.cell_type == "code")):
+    runs = notebook.metadata.get("medmm", {}).get("runs", [])
+    programs = [path for folder in runs for path in sorted((paths.ROOT / folder).glob("*.py"))]
+    cells = [_python(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    modules = library_files("\n".join([*cells, *(path.read_text(encoding="utf-8") for path in programs)]))
+    for path in [*programs, *modules]:
         digest.update(f"{path.relative_to(paths.ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

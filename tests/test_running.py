@@ -45,10 +45,10 @@ paths.NOTEBOOKS, paths.ARTIFACTS = root / "notebooks", root / "artifacts"
 """
 
 
-def write_chapter(folder, name, body="", reads=(), values="rate: 0.5\n"):
+def write_chapter(folder, name, body="", reads=(), runs=(), values="rate: 0.5\n"):
     text = NOTEBOOK.format(chapter=name, body=body).replace("parameters = read", PATHS + "parameters = read")
     notebook = jupytext.reads(text, "py:percent")
-    notebook.metadata["medmm"] = {"reads": list(reads)}
+    notebook.metadata["medmm"] = {"reads": list(reads), "runs": list(runs)}
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     (folder / "notebooks").mkdir(exist_ok=True)
     jupytext.write(notebook, folder / "notebooks" / f"{name}.ipynb")
@@ -143,8 +143,21 @@ def test_the_code_hash_follows_cells_and_library(project, monkeypatch):
     assert sources.code_hash("01_first") != before
 
 
+def test_the_code_hash_follows_the_programs_that_a_chapter_runs(project, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", project)
+    (project / "programs").mkdir()
+    program = project / "programs" / "measure.py"
+    program.write_text("repeats = 1")
+    write_chapter(project, "01_first", runs=["programs"])
+    before = sources.code_hash("01_first")
+    program.write_text("repeats = 2")
+    assert sources.code_hash("01_first") != before
+
+
 def test_library_files_follow_imports():
     names = {path.name for path in sources.library_files("from medmm_lib.data.findings import findings_in")}
     assert {"findings.py", "medpix.py"} <= names  # through the package's own __init__
     assert "cli.py" not in names
     assert sources.library_files("import numpy") == []
+    kernels = {path.name for path in sources.library_files("from medmm_kernels import mask_batch")}
+    assert {"naive.py", "samples.py", "kernel.py"} <= kernels  # what the package imports only when it is needed

@@ -11,10 +11,10 @@ from functools import cache
 
 import torch
 
-from . import batch
-from .attention import segment_attention
-from .batch import Decoder, Encoder, MaskedBatch
-from .spec import MaskSpec, Modality
+from medmm_kernels import batch
+from medmm_kernels.attention import segment_attention
+from medmm_kernels.batch import Decoder, Encoder, MaskedBatch
+from medmm_kernels.spec import MaskSpec, Modality
 
 __all__ = [
     "Decoder",
@@ -70,7 +70,7 @@ def token_budgets(
             f"capacities is {list(capacities.shape)}; expected {expected}: samples × {', '.join(spec.names)}"
         )
     most = spec.tables(capacities.device).max_tokens
-    from . import batched
+    from medmm_kernels import batched
 
     path = batched if capacities.device.type != "cpu" else _path(capacities.device)
     b_in, b_tgt = path.token_budgets(capacities.long().minimum(most).contiguous(), spec, seed, sample_ids.long())
@@ -82,16 +82,16 @@ def _path(device: torch.device) -> object:
     """The module that masks fastest on a device. The modules are imported when needed: their compilers take a while."""
     log = logging.getLogger(__name__)
     if device.type == "cpu":
-        from . import compiled
+        from medmm_kernels import compiled
 
         log.info("masking on the CPU with compiled loops")
         return compiled
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= FUSED_CAPABILITY:
-        from . import fused
+        from medmm_kernels import fused
 
         log.info("masking on %s with one fused kernel", torch.cuda.get_device_name(device))
         return fused
-    from . import batched
+    from medmm_kernels import batched
 
     log.warning("masking on %s with batched PyTorch: the fused kernel needs CUDA compute capability 8.0", device)
     return batched

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from .spec import MOST_PLACES, MaskSpec
+from medmm_kernels.spec import MOST_PLACES, MaskSpec
 
 NO_MODALITY = -1  # `modality` of padding
 IGNORE = -100  # `targets` of padding: what PyTorch's cross-entropy ignores

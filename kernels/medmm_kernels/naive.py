@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 
-from . import streams
-from .batch import IGNORE, NO_MODALITY, Inputs, as_batch, empty_fields, held_lengths, place_mask
-from .spec import KEEPS, MaskSpec
+from medmm_kernels import streams
+from medmm_kernels.batch import IGNORE, NO_MODALITY, Inputs, as_batch, empty_fields, held_lengths, place_mask
+from medmm_kernels.spec import KEEPS, MaskSpec
 
 MASK32 = 0xFFFFFFFF
 NORMAL = NormalDist()

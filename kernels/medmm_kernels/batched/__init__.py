@@ -6,12 +6,12 @@ and CUDA graphs. In `parity`, texts are redrawn until they fit, which waits for 
 
 import torch
 
-from ..batch import Inputs, held_lengths
-from ..spec import MaskSpec
-from .budgets import Draw, fill
-from .rows import Rows
-from .subset import write_dense
-from .text import Text
+from medmm_kernels.batch import Inputs, held_lengths
+from medmm_kernels.batched.budgets import Draw, fill
+from medmm_kernels.batched.rows import Rows
+from medmm_kernels.batched.subset import write_dense
+from medmm_kernels.batched.text import Text
+from medmm_kernels.spec import MaskSpec
 
 
 def token_budgets(capacities: torch.Tensor, spec: MaskSpec, seed: int, sample_ids: torch.Tensor) -> list[torch.Tensor]:

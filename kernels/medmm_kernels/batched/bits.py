@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from .. import streams
-from ..naive import MASK32
+from medmm_kernels import streams
+from medmm_kernels.naive import MASK32
 
 
 def philox(block: torch.Tensor, stream: torch.Tensor | int, samples: torch.Tensor, seed: int) -> list[torch.Tensor]:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import torch
 
-from .. import streams
-from ..spec import MaskSpec, Tables
-from .bits import cosine_share, philox, uniform, words
+from medmm_kernels import streams
+from medmm_kernels.batched.bits import cosine_share, philox, uniform, words
+from medmm_kernels.spec import MaskSpec, Tables
 
 
 def gamma_variates(gamma: torch.Tensor, samples: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,11 +2,11 @@
 
 import torch
 
-from .. import streams
-from ..batch import Inputs, place_mask
-from .bits import signed, uniform
-from .budgets import Draw
-from .rows import Rows, sorted_rows
+from medmm_kernels import streams
+from medmm_kernels.batch import Inputs, place_mask
+from medmm_kernels.batched.bits import signed, uniform
+from medmm_kernels.batched.budgets import Draw
+from medmm_kernels.batched.rows import Rows, sorted_rows
 
 
 def keys(m: int, inputs: Inputs, draw: Draw) -> torch.Tensor:

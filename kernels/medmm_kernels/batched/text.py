@@ -2,11 +2,11 @@
 
 import torch
 
-from .. import streams
-from ..spec import KEEPS
-from .bits import cosine_share, uniform
-from .budgets import Draw
-from .rows import Rows, shifted, sorted_rows
+from medmm_kernels import streams
+from medmm_kernels.batched.bits import cosine_share, uniform
+from medmm_kernels.batched.budgets import Draw
+from medmm_kernels.batched.rows import Rows, shifted, sorted_rows
+from medmm_kernels.spec import KEEPS
 
 FULL = 1 << 32
 

@@ -7,9 +7,9 @@ import numba
 import numpy as np
 import torch
 
-from ..batch import Inputs, empty_fields, place_mask, raise_length
-from ..spec import MaskSpec
-from .samples import budget_rows, mask_rows
+from medmm_kernels.batch import Inputs, empty_fields, place_mask, raise_length
+from medmm_kernels.compiled.samples import budget_rows, mask_rows
+from medmm_kernels.spec import MaskSpec
 
 SOURCES = hashlib.sha256(
     b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.parent.rglob("*.py")))

@@ -2,8 +2,8 @@
 
 from numba import float64, int64, uint32, uint64
 
-from .. import streams
-from .jit import inline, jit
+from medmm_kernels import streams
+from medmm_kernels.compiled.jit import inline, jit
 
 PHILOX_ROUNDS, WORD = streams.PHILOX_ROUNDS, streams.WORD
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numba import float64, int64
 
-from .. import streams
-from .bits import below, philox, uniform
-from .jit import glue, inline, jit
+from medmm_kernels import streams
+from medmm_kernels.compiled.bits import below, philox, uniform
+from medmm_kernels.compiled.jit import glue, inline, jit
 
 SAMPLE, INPUT_SHARE, INPUT_REMAINDER = streams.SAMPLE, streams.INPUT_SHARE, streams.INPUT_REMAINDER
 MODALITY_STEP = streams.MODALITY_STEP

@@ -7,12 +7,12 @@ from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .. import streams
-from .budgets import draw_budgets, draw_totals, settle_budgets
-from .jit import glue, jit
-from .rows import LANES, finish_row
-from .subset import block_keys, draw_race, partition, uniform_keys, write_places
-from .text import corrupt_text, write_text
+from medmm_kernels import streams
+from medmm_kernels.compiled.budgets import draw_budgets, draw_totals, settle_budgets
+from medmm_kernels.compiled.jit import glue, jit
+from medmm_kernels.compiled.rows import LANES, finish_row
+from medmm_kernels.compiled.subset import block_keys, draw_race, partition, uniform_keys, write_places
+from medmm_kernels.compiled.text import corrupt_text, write_text
 
 RACE_BITS = 63 - streams.RACE_SHIFT
 

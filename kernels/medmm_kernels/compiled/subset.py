@@ -10,11 +10,21 @@ import math
 import numpy as np
 from numba import float64, int32, int64, uint32, uint64
 
-from .. import streams
-from ..naive import NO_TOKEN
-from .bits import below, fill_words, philox, uniform
-from .jit import glue, jit
-from .rows import DEC_MODALITY, DEC_POSITION, ENC_MODALITY, ENC_POSITION, END, IDS, LANES, START, TARGETS
+from medmm_kernels import streams
+from medmm_kernels.compiled.bits import below, fill_words, philox, uniform
+from medmm_kernels.compiled.jit import glue, jit
+from medmm_kernels.compiled.rows import (
+    DEC_MODALITY,
+    DEC_POSITION,
+    ENC_MODALITY,
+    ENC_POSITION,
+    END,
+    IDS,
+    LANES,
+    START,
+    TARGETS,
+)
+from medmm_kernels.naive import NO_TOKEN
 
 MODALITY, SUBSET = streams.MODALITY, streams.SUBSET
 MODALITY_STEP, RACE_SHIFT = streams.MODALITY_STEP, streams.RACE_SHIFT
@@ -62,10 +72,15 @@ def block_keys(keys, count, mask, m, sample, seed, columns, block, words):
     shift_y, shift_x, stride = below(first, block), below(second, block), columns // block + 2
     rows = (count + columns - 1) // columns
     fill_words(words, ((rows - 1 + shift_y) // block + 1) * stride, SUBSET + MODALITY_STEP * m, sample, seed)
-    low = uint32(mask)
-    for i in range(count):
-        place = (i // columns + shift_y) // block * stride + (i % columns + shift_x) // block
-        keys[i] = (words[place] & ~low) | uint32(i)
+    low, i = uint32(mask), 0
+    for y in range(rows):
+        at, x_in_block = (y + shift_y) // block * stride, shift_x
+        for _ in range(min(columns, count - i)):  # along a row the block is counted on, as dividing takes longer
+            keys[i] = (words[at] & ~low) | uint32(i)
+            x_in_block += 1
+            if x_in_block == block:
+                at, x_in_block = at + 1, 0
+            i += 1
 
 
 @jit

@@ -4,11 +4,21 @@ import math
 
 from numba import float64, int32, int64, uint32
 
-from .. import streams
-from ..spec import KEEPS
-from .bits import below, fill_words, philox, uniform
-from .jit import glue, jit
-from .rows import DEC_MODALITY, DEC_POSITION, ENC_MODALITY, ENC_POSITION, END, IDS, LANES, START, TARGETS
+from medmm_kernels import streams
+from medmm_kernels.compiled.bits import below, fill_words, philox, uniform
+from medmm_kernels.compiled.jit import glue, jit
+from medmm_kernels.compiled.rows import (
+    DEC_MODALITY,
+    DEC_POSITION,
+    ENC_MODALITY,
+    ENC_POSITION,
+    END,
+    IDS,
+    LANES,
+    START,
+    TARGETS,
+)
+from medmm_kernels.spec import KEEPS
 
 MODALITY, SPAN = streams.MODALITY, streams.SPAN
 MODALITY_STEP, ATTEMPT_STEP = streams.MODALITY_STEP, streams.ATTEMPT_STEP

@@ -9,9 +9,9 @@ tests.
 
 import torch
 
-from ..batch import Inputs, empty_fields, place_mask
-from ..spec import MaskSpec
-from .kernel import mask_kernel
+from medmm_kernels.batch import Inputs, empty_fields, place_mask
+from medmm_kernels.fused.kernel import mask_kernel
+from medmm_kernels.spec import MaskSpec
 
 TILE = 4096  # dense places that a program holds at a time
 CHUNK = 1024  # places of a row that a program completes at a time

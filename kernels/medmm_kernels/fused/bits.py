@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .. import streams
+from medmm_kernels import streams
 
 HALF_PI = tl.constexpr(1.5707963267948966)
 ROUNDS = tl.constexpr(streams.PHILOX_ROUNDS)

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from .. import streams
-from .bits import philox, uniform, word
+from medmm_kernels import streams
+from medmm_kernels.fused.bits import philox, uniform, word
 
 SAMPLE = tl.constexpr(streams.SAMPLE)
 INPUT_SHARE = tl.constexpr(streams.INPUT_SHARE)

@@ -3,12 +3,12 @@
 import triton
 import triton.language as tl
 
-from .. import streams
-from .bits import HALF_PI, uniform, word
-from .budgets import budgets, fill, shares
-from .rows import complete_decoder, complete_encoder
-from .subset import write_dense
-from .text import at, corrupt_text, place_text, target_window, write_text
+from medmm_kernels import streams
+from medmm_kernels.fused.bits import HALF_PI, uniform, word
+from medmm_kernels.fused.budgets import budgets, fill, shares
+from medmm_kernels.fused.rows import complete_decoder, complete_encoder
+from medmm_kernels.fused.subset import write_dense
+from medmm_kernels.fused.text import at, corrupt_text, place_text, target_window, write_text
 
 SAMPLE = tl.constexpr(streams.SAMPLE)
 

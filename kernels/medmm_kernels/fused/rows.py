@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from ..batch import IGNORE as _IGNORE
+from medmm_kernels.batch import IGNORE as _IGNORE
 
 IGNORE = tl.constexpr(_IGNORE)
 

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from .. import streams
-from .bits import uniform, word
+from medmm_kernels import streams
+from medmm_kernels.fused.bits import uniform, word
 
 MODALITY = tl.constexpr(streams.MODALITY)
 SUBSET = tl.constexpr(streams.SUBSET)

@@ -3,9 +3,9 @@
 import triton
 import triton.language as tl
 
-from .. import streams
-from ..spec import KEEPS
-from .bits import HALF_PI, uniform, word
+from medmm_kernels import streams
+from medmm_kernels.fused.bits import HALF_PI, uniform, word
+from medmm_kernels.spec import KEEPS
 
 MODALITY = tl.constexpr(streams.MODALITY)
 SPAN = tl.constexpr(streams.SPAN)
