@@ -39,7 +39,7 @@ class Times(NamedTuple):
     cold: list[float]
 
 
-def alternate(calls: dict[str, Callable[[], object]], seconds: float, least: int = 5) -> dict[str, Times]:
+def alternate(calls: dict[str, Callable[[], object]], seconds: float, least: int = 2) -> dict[str, Times]:
     """Time every path, in rounds of all of them so that noise meets all alike; in a round, a path is called for
     `BLOCK` seconds. Each path is called once before."""
     on_gpu = torch.cuda.is_available()

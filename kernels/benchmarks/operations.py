@@ -1,4 +1,4 @@
-"""What is measured: masking, embedding and attention at given shapes, each with a check of its result."""
+"""What is measured: masking, embedding, attention and a training step, each with a check of its result."""
 
 import random
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from per_sample import PerSampleMasking, word_tokenizer
+from training import EncoderDecoder, FullLength, full_length
+from training import collated as training_rows
 
 from medmm_kernels import (
     MaskedBatch,
@@ -88,7 +90,8 @@ def masking(
     strategy: str = "uniform",
 ) -> Case:
     """Masking a batch: one sample at a time in Python, and every path that runs here."""
-    spec = specification(budget, places, parity=parity, strategy=strategy)
+    first = {"first_input_tokens": budget // 4, "progress": 0.5} if strategy == "curriculum" else {}
+    spec = specification(budget, places, parity=parity, strategy=strategy, **first)
     held = samples(rows, places, text)
     tokens, lengths = ({n: t.to(device) for n, t in part.items()} for part in collated(held))
     ids = torch.arange(rows, device=device)
@@ -115,7 +118,7 @@ def masking(
     paths["batched"] = path(batched)
 
     def check() -> None:
-        few = min(rows, 4)
+        few = min(rows, 4) if places < 4096 else 1  # the specification takes its time
         part = [{n: t[:few].cpu() for n, t in given.items()} for given in (tokens, lengths)]
         some = {n: w[:few].cpu() for n, w in weights.items()} if weights else None
         expected = batch.as_batch(naive.mask_fields(batch.inputs(*part, spec, ids[:few].cpu(), some), spec, 3))
@@ -225,3 +228,56 @@ def attention(rows: int, length: int, heads: int = 6, key_heads: int = 6, width:
     paths = {"by segments": step(by_segments)} | ({"T×T mask": step(with_mask)} if dense else {})
     grouped = "" if heads == key_heads else f" {heads}/{key_heads} heads"
     return Case(paths, check, {"operation": f"attention{grouped}", "batch": rows, "length": length})
+
+
+def training(
+    rows: int, budget: int, places: int, device: torch.device, width: int = 128, layers: int = 2, vocabulary: int = 4096
+) -> list[Case]:
+    """A training step (masking, forward, backward, AdamW), and its masking alone: 4M's way and with the kernels."""
+    spec = specification(budget, places)
+    held = [
+        {n: t % vocabulary if isinstance(t, torch.Tensor) else t for n, t in sample.items()}
+        for sample in samples(rows, places, "short")
+    ]
+    tokens, lengths = ({n: t.to(device) for n, t in part.items()} for part in collated(held))
+    ids = torch.arange(rows, device=device)
+    torch.manual_seed(0)
+    model = EncoderDecoder(spec, vocabulary, width, layers).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    per_sample = PerSampleMasking(spec, word_tokenizer(SENTINELS))
+
+    def mask_samples() -> FullLength:
+        made = training_rows([per_sample(sample) for sample in held], spec.names)
+        return FullLength(*([row.to(device) for row in field] for field in made))
+
+    def mask_all() -> MaskedBatch:
+        return mask_batch(tokens, lengths, spec, seed=3, sample_ids=ids)
+
+    def step(mask: Callable[[], object], loss: Callable[[object], torch.Tensor]) -> Callable[[], None]:
+        def call() -> None:
+            optimizer.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                value = loss(mask())
+            value.backward()
+            optimizer.step()
+
+        return call
+
+    def check() -> None:
+        masked = mask_all()
+        with torch.no_grad():
+            on_cpu = MaskedBatch(*(type(side)(*(field.cpu() for field in side)) for side in masked))
+            whole = full_length(on_cpu, {n: t.cpu() for n, t in tokens.items()}, spec)
+            whole = FullLength(*([row.to(device) for row in field] for field in whole))
+            losses = float(model.of_batch(masked)), float(model.of_full_length(whole))
+        if abs(losses[0] - losses[1]) > 1e-4 * losses[0]:
+            raise SystemExit(f"the two ways give the losses {losses} on the same masks; nothing is measured")
+
+    shape = {"batch": rows, "budget": budget, "places": places, "text": "short"}
+    masks = {"4M's way": mask_samples, "medmm_kernels": mask_all}
+    steps = {"4M's way": step(mask_samples, model.of_full_length), "medmm_kernels": step(mask_all, model.of_batch)}
+    name = f"width {width}, {layers} + {layers} layers"
+    return [
+        Case(steps, check, {"operation": f"training step, {name}", **shape}),
+        Case(masks, check, {"operation": f"masking in the step, {name}", **shape}),
+    ]

@@ -9,28 +9,32 @@ import measure
 import operations
 import torch
 
-SECONDS = 6.0  # of every shape; a tenth when quick
+SECONDS, LEAST = 6.0, 5  # time for every shape, and rounds that it takes at least
+QUICK_SECONDS, QUICK_LEAST = 0.3, 2
 
 
 def cases(quick: bool, device: torch.device) -> Iterator[operations.Case]:
     """The shapes, the ones that matter most first."""
+    on_cpu = device.type == "cpu"
     for text in ("short", "long"):
         yield operations.masking(256, 256, 196, text, device)
-    if device.type == "cpu":
+    if on_cpu:
         yield operations.embedding(64, 384)
         yield operations.attention(4, 2048)
         yield operations.attention(4, 2048, key_heads=2)
-    for strategy in ("blockwise", "cosine", "weighted"):
+    for strategy in ("blockwise", "cosine", "weighted", "curriculum"):
         yield operations.masking(256, 256, 196, "short", device, strategy=strategy)
     yield operations.masking(256, 256, 196, "short", device, parity=True)
-    lengths = ((1024, 784),) if quick else ((1024, 784), (4096, 4096), (16384, 16384))
-    for budget, places in lengths:
-        yield operations.masking(64 if places < 4096 else 16, budget, places, "short", device)
-    if device.type == "cpu":
-        for length in (1024,) if quick else (1024, 4096):
-            yield operations.attention(2, length)
-        if not quick:
-            yield operations.attention(1, 16384, dense=False)
+    for rows, budget, places in ((64, 1024, 784), (16, 4096, 4096), (4, 16384, 16384)):
+        yield operations.masking(rows, budget, places, "short", device)
+    for rows, budget, places in (
+        ((8, 256, 196), (1, 2048, 784)) if on_cpu and quick else ((32, 256, 196), (4, 2048, 784))
+    ):
+        yield from operations.training(rows, budget, places, device)
+    if on_cpu:
+        for length in (256, 1024) if quick else (256, 1024, 4096):
+            yield operations.attention(1, length)
+        yield operations.attention(1, 16384, dense=False)
 
 
 def peak_gib() -> float:
@@ -44,7 +48,7 @@ def main() -> None:
     """Check and measure every shape; stop at the first whose check fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, default=Path("artifacts/benchmarks/rows.csv"), help="file to append to")
-    parser.add_argument("--quick", action="store_true", help="fewer shapes, a tenth of the time")
+    parser.add_argument("--quick", action="store_true", help="smaller shapes, a few rounds of each")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -52,7 +56,7 @@ def main() -> None:
     rows = measure.Rows(arguments.rows, device)
     for case in cases(arguments.quick, device):
         case.check()
-        times = measure.alternate(case.paths, SECONDS / 10 if arguments.quick else SECONDS)
+        times = measure.alternate(case.paths, *(QUICK_SECONDS, QUICK_LEAST) if arguments.quick else (SECONDS, LEAST))
         slowest = max(measure.median(t.all) for t in times.values())
         for path, measured in times.items():
             launched = measure.kernels_launched(case.paths[path])

@@ -26,6 +26,8 @@ CPU = torch.device("cpu")
         lambda: operations.masking(4, 64, 49, "short", CPU, strategy="weighted"),
         lambda: operations.embedding(2, 8, 64, 49),
         lambda: operations.attention(2, 64, 4, 2, 8),
+        lambda: operations.masking(4, 64, 49, "short", CPU, strategy="curriculum"),
+        lambda: operations.training(2, 64, 49, CPU, width=64, layers=1)[0],
     ],
 )
 def test_every_path_passes_its_check(case):
