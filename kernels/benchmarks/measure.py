@@ -77,9 +77,9 @@ def bandwidth(device: torch.device) -> float:
     return 2 * source.numel() * 4 / median(times.all)
 
 
-def kernels_launched(call: Callable[[], object]) -> int | None:
-    """How many CUDA kernels a call launches; None without a GPU."""
-    if not torch.cuda.is_available():
+def kernels_launched(call: Callable[[], object], device: torch.device) -> int | None:
+    """How many CUDA kernels a call launches; None on a CPU."""
+    if device.type == "cpu":
         return None
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         call()

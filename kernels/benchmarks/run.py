@@ -37,9 +37,9 @@ def cases(quick: bool, device: torch.device) -> Iterator[operations.Case]:
         yield operations.attention(1, 16384, dense=False)
 
 
-def peak_gib() -> float:
+def peak_gib(device: torch.device) -> float:
     """Largest resident memory of this process so far, or of the GPU."""
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -50,22 +50,23 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("artifacts/benchmarks/rows.csv"), help="file to append to")
     parser.add_argument("--quick", action="store_true", help="smaller shapes, a few rounds of each")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(arguments.device)
     rows = measure.Rows(arguments.rows, device)
     for case in cases(arguments.quick, device):
         case.check()
         times = measure.alternate(case.paths, *(QUICK_SECONDS, QUICK_LEAST) if arguments.quick else (SECONDS, LEAST))
         slowest = max(measure.median(t.all) for t in times.values())
         for path, measured in times.items():
-            launched = measure.kernels_launched(case.paths[path])
+            launched = measure.kernels_launched(case.paths[path], device)
             row = rows.add(
                 measured,
                 path=path,
                 bytes=case.bytes.get(path),
                 kernels=launched,
-                peak_gib=round(peak_gib(), 2),
+                peak_gib=round(peak_gib(device), 2),
                 **case.shape,
             )
             ratio = slowest / (row["p50_us"] * 1e-6)

@@ -101,13 +101,13 @@ def _case(images: list[dict[str, Any]], *, is_open: bool, overlay: bool = True) 
 def _figure(row: dict[str, Any], with_overlay: bool) -> str:
     caption = row["caption"] or "No caption."
     style = f"width:{DISPLAY_WIDTH}px;max-width:100%;image-rendering:pixelated"
-    layers = f'<img src="{_data_uri(row["image"])}" alt="{html.escape(caption, quote=True)}" style="{style}">'
+    layers = f'<img src="{data_uri(row["image"])}" alt="{html.escape(caption, quote=True)}" style="{style}">'
     drawn = overlay(row) if with_overlay else None
     if drawn is not None:
         names = ", ".join(box["name"] for box in row["boxes"] or []) or "no lesion"
         alt = html.escape(f"Label map and boxes: {names}", quote=True)
         style += ";position:absolute;left:0;top:0"
-        layers += f'<img class="overlay" src="{_data_uri(drawn)}" alt="{alt}" style="{style}">'
+        layers += f'<img class="overlay" src="{data_uri(drawn)}" alt="{alt}" style="{style}">'
     what = " ".join(text for text in (row["modality"], row["sequence"], row["plane"]) if text)
     text = f"<strong>{html.escape(what)}.</strong> {html.escape(caption)}"
     layers = f'<div style="position:relative">{layers}</div>'
@@ -126,7 +126,8 @@ def _legend(rows: list[dict[str, Any]]) -> str:
     return f'<p class="legend">{"".join(items)}</p>' if items else ""
 
 
-def _data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image) -> str:
+    """A picture as the address of itself, for HTML and for Plotly."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,525 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,medmm,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   medmm:
+#     reads: []
+#     runs:
+#     - kernels/benchmarks
+# ---
+
+# %% [markdown]
+# # Masking kernels
+#
+# **Question.** 4M [@mizrahi2023] learns every kind of data by masking: in each step it draws which tokens a model is given and
+# which it is asked for. What does that drawing cost, how much faster is it for a whole batch at once, and what changes for
+# longer inputs?
+
+# %% tags=["parameters"]
+#| code-summary: "Parameters and their defaults"
+profile: str = "quick"  # which parameter file this run belongs to
+shapes: str = "quick"  # quick: smaller shapes, a few rounds of each; full: all shapes, 6 s each
+devices: list[str] = ["cpu"]  # what to measure on: cpu, cuda
+studies: list[str] = []  # none in this chapter
+seed: int = 0  # of the budgets that are drawn to be looked at
+
+# %%
+#| code-summary: "Check the parameters"
+from medmm_lib.parameters import read
+
+parameters = read(globals())
+
+# %% [markdown]
+# ## Prerequisites
+#
+# None. Timings are of random tokens, whose values do not matter; pictures are of phantom studies. On a machine with a GPU of
+# compute capability 8.0 or higher: `medmm run --profile dsri --only 04_masking_kernels`.
+
+# %%
+#| code-summary: "Imports"
+import subprocess
+import sys
+
+import pandas as pd
+import plotly.graph_objects as go
+import torch
+from IPython.display import Markdown, display
+
+import medmm_lib.data
+from medmm_kernels import MaskSpec, Modality, mask_batch, token_budgets
+from medmm_lib import masking, paths, plots, results
+
+CHAPTER = "04_masking_kernels"
+if shapes not in ("quick", "full") or not set(devices) <= {"cpu", "cuda"}:
+    raise ValueError(f"shapes is {shapes!r} and devices {devices}; expected quick or full, and cpu or cuda")
+
+# %%
+#| code-summary: "Measure: the benchmarks check every result before they time it, and write rows"
+ROWS = paths.artifacts(profile, CHAPTER) / "rows.csv"
+record = results.RunRecord(
+    CHAPTER,
+    parameters,
+    data={
+        "name": "random tokens",
+        "fingerprint": medmm_lib.data.fingerprint("phantom"),
+        "note": "timings are of random tokens with fixed seeds; the fingerprint is of the phantom studies in the pictures",
+    },
+)
+ROWS.parent.mkdir(parents=True, exist_ok=True)
+ROWS.unlink(missing_ok=True)
+for device in devices:
+    command = [sys.executable, str(paths.ROOT / "kernels" / "benchmarks" / "run.py"), "--rows", str(ROWS), "--device", device]
+    if shapes == "quick":
+        command.append("--quick")
+    measured = subprocess.run(command, capture_output=True, text=True)
+    if measured.returncode:
+        raise RuntimeError(f"the benchmarks stopped on {device}:\n{measured.stdout[-2000:]}\n{measured.stderr[-4000:]}")
+rows = pd.read_csv(ROWS)
+record.curves["rows"] = rows.astype(object).where(rows.notna(), None).to_dict("records")
+
+
+def cost(operation, path, column="p50_us", **shape):
+    """The median time of the first row of an operation and path in µs; None where it was not measured."""
+    found = rows[(rows["operation"] == operation) & (rows["path"] == path)]
+    for name, value in shape.items():
+        found = found[found[name] == value]
+    return None if found.empty else float(found[column].iloc[0])
+
+
+def ratio(slow, fast):
+    """How many times faster; None where either was not measured."""
+    return None if slow is None or fast is None else slow / fast
+
+
+# %%
+#| code-summary: "The chapter's numbers"
+MAIN = {"batch": 256, "budget": 256}
+found = {}
+for text in ("short", "long"):
+    by_path = {path: cost("masking uniform", path, text=text, **MAIN) for path in ("per sample", "batched", "compiled", "fused", "torch.compile")}
+    for path, us in by_path.items():
+        name = path.replace(" ", "_").replace(".", "_")
+        found[f"{text}_{name}_us_per_sample"] = None if us is None else us / MAIN["batch"]
+        if path != "per sample":
+            found[f"{text}_{name}_ratio"] = ratio(by_path["per sample"], us)
+found["cold_compiled_ratio"] = ratio(
+    cost("masking uniform", "per sample", "cold_us", text="short", **MAIN), cost("masking uniform", "compiled", "cold_us", text="short", **MAIN)
+)
+found["embedding_ratio"] = ratio(*(cost("embedding width 384", path) for path in ("embed all, select", "embed selected")))
+for length in (256, 1024, 2048, 4096):
+    found[f"attention_{length}_ratio"] = ratio(*(cost("attention", path, length=length) for path in ("T×T mask", "by segments")))
+found["attention_2048_grouped_ratio"] = ratio(*(cost("attention 6/2 heads", path) for path in ("T×T mask", "by segments")))
+found["attention_16384_s"] = ratio(cost("attention", "by segments", length=16384), 1e6)
+found["peak_gib"] = float(rows["peak_gib"].max())
+STEP, STEP_MASKING = "training step, width 128, 2 + 2 layers", "masking in the step, width 128, 2 + 2 layers"
+for budget in (256, 2048):
+    ways = {path: cost(STEP, path, budget=budget) for path in ("4M's way", "medmm_kernels")}
+    found[f"step_{budget}_ratio"] = ratio(*ways.values())
+    share = ratio(cost(STEP_MASKING, "4M's way", budget=budget), ways["4M's way"])
+    found[f"step_{budget}_masking_percent"] = None if share is None else 100 * share
+record.metrics |= {name: value for name, value in found.items() if value is not None}
+
+
+def n(name, digits=3):
+    """A number of this run for prose."""
+    value = found.get(name)
+    return results.number(None if value is None else float(f"{value:.{digits}g}"))
+
+
+# %%
+#| code-summary: "How full the encoder gets"
+EIGHT = {f"image {k}": Modality("dense", 196, 0.5, 0.5 if k else 0.0) for k in range(6)} | {f"text {k}": Modality("sequence", 256, 0.5, 0.5) for k in range(2)}
+held = torch.randint(1, 1000, (2000, 196), generator=torch.Generator().manual_seed(seed))
+tokens = {name: held[:, :20] if name.startswith("text") else held for name in EIGHT}
+for name, parity in (("default", False), ("parity", True)):
+    spec = MaskSpec(EIGHT, 256, 256, first_sentinel=1000, sentinels=100, parity=parity)
+    valid = mask_batch(tokens, {}, spec, seed=seed, sample_ids=torch.arange(len(held))).encoder.valid
+    record.metrics[f"filled_{name}_percent"] = 100 * float(valid.double().mean())
+
+# %%
+#| echo: false
+hardware = "; ".join(rows["device"].unique())
+plots.box(f"""
+- Masking a batch of 256 samples of 256 tokens with compiled loops on one CPU core is {n('short_compiled_ratio')} times faster than masking
+  sample by sample in Python (long texts: {n('long_compiled_ratio')} times), and {n('short_batched_ratio')} times faster in plain PyTorch.
+- Embedding only what was chosen is {n('embedding_ratio')} times faster than embedding everything and choosing then. Attention by segments at
+  2,048 tokens is {n('attention_2048_ratio')} times faster than with a T×T mask, and 16,384 tokens take {n('attention_16384_s')} s, forward and backward.
+- Inside a whole training step of a small model on a CPU that leaves {n('step_256_ratio')} times at 256 tokens and {n('step_2048_ratio')} times at 2,048:
+  there, masking was only {n('step_256_masking_percent', 2)} % of the step.
+- 4M's way to hand out tokens leaves {100 - record.metrics['filled_parity_percent']:.0f} % of the encoder's places empty here; ours leaves {100 - record.metrics['filled_default_percent']:.1f} %.
+""", "callout-tip", title="Takeaway")
+
+# %% [markdown]
+# ## Why masking costs
+#
+# For every sample, 4M draws how many tokens each kind of data may give and is asked for (the *token budget*), which places
+# of an image these are, and which words of a text are cut out. The public code does it in Python, in the data loader, with
+# a few dozen small tensor operations a sample. None of them takes long. But each is dispatched on its own, for each
+# kind of data, for each sample, so that the cost hardly depends on how many tokens are drawn.
+#
+# The notes behind this report found that "none of the sampling operations are fused" and saw a research gap in it. So we
+# wrote down what masking does, first as loops that anyone can read, then three times fast. All four give the same
+# masks, bit for bit, because every random number is a function of the seed, the sample's number and its place (a counter-based
+# generator, Philox [@salmon2011]). A sample is also masked the same way in whatever batch, on whatever machine, and after a
+# restart.
+#
+# ## What 4M draws
+#
+# The paper describes this in words and figures. As NumPy-like pseudocode, for one sample with modalities of
+# `length[m]` tokens:
+#
+# ```python
+# def token_budgets(alpha, total, room):                       # alpha, room: [M]
+#     share  = dirichlet(alpha)
+#     budget = floor(share * total)                            # [M]
+#     for _ in range(total - budget.sum()):                    # what rounding left over
+#         budget[argmax(dirichlet(alpha))] += 1
+#     return minimum(budget, room)                             # what does not fit is lost
+#
+# def mask_dense(tokens, n_in, n_tgt):                         # image tokens, label maps: [L]
+#     place = permutation(len(tokens))
+#     given, asked = sort(place[:n_in]), sort(place[n_in:n_in + n_tgt])
+#     return tokens[given], tokens[asked], given, asked        # no token is given and asked for
+#
+# def mask_text(tokens, n_in, n_tgt):                          # span corruption
+#     keep = uniform(0, 1)
+#     while True:
+#         masked = uniform(0, 1, len(tokens)) > keep
+#         given, asked = [], []
+#         for run in runs(masked):                             # alternating runs of kept and masked tokens
+#             if run.masked:
+#                 given += [sentinel()];  asked += [same_sentinel(), *tokens[run]]
+#             else:
+#                 given += tokens[run]
+#         asked += [next_sentinel()]
+#         if len(given) <= n_in: break
+#         keep *= 0.9                                          # too long: keep less, draw again
+#     if len(asked) > n_tgt:                                   # too long: a window from a random sentinel on
+#         asked = window(asked, n_tgt)
+#     return given, asked
+#
+# def mask(sample):
+#     n_in  = token_budgets(alpha_in,  N_in,  room=length)
+#     n_tgt = token_budgets(alpha_tgt, N_tgt, room=where(dense, length - n_in, length))
+#     parts = [mask_dense(x, i, t) if dense else mask_text(x, i, t) for x, i, t in zip(sample, n_in, n_tgt)]
+#     encoder = concatenate([given for given, asked in parts])                       # at most N_in tokens
+#     decoder = concatenate([asked for given, asked in parts])                       # at most N_tgt queries
+#     return encoder, decoder
+# ```
+#
+# and what the encoder and the decoder do with it:
+#
+# ```python
+# def loss(encoder, decoder):
+#     x = embed[encoder.ids] + position[encoder.position] + modality[encoder.modality]           # [N_in, width]
+#     for layer in encoder_layers:
+#         x = mlp(attention(x, x, x))
+#     q = where(dense, mask_token, embed[decoder.ids]) + position[decoder.position] + modality[decoder.modality]
+#     for layer in decoder_layers:                                                               # [N_tgt, width]
+#         q = attention(q, q, q, visible=lambda i, j: start[i] <= j < end[i])    # own modality; text: up to itself
+#         q = attention(q, x, x)                                                 # all that was given
+#         q = mlp(q)
+#     return cross_entropy(q @ vocabulary[decoder.modality], decoder.targets)
+# ```
+#
+# Three things in the public code cost more than they need to, whatever draws the masks: text is tokenised again for every
+# sample, all places are embedded before the few that were chosen are picked out, and the decoder gets a T×T mask although
+# two numbers per query say the same.
+#
+# ## A masked batch
+#
+# Four phantom studies with three kinds of data: patches of the image (input only), patches of the label map, and the words of
+# the caption. Grey patches are not there. ⟨0⟩, ⟨1⟩, … are sentinels: each stands for words that were cut out.
+
+# %%
+#| label: fig-batch
+#| fig-cap: "Four studies as one masked batch: 96 tokens given and 64 asked for, α = 1."
+#| fig-alt: "Rows of three panels: the patches of the image and of the label map that are given, and those of the label map that are asked for."
+examples = medmm_lib.data.examples()
+shown = [examples[k] for k in range(0, len(examples), len(examples) // 4)][:4]
+masked = [masking.mask(row, masking.specification(), k) for k, row in enumerate(shown)]
+plots.show(
+    masking.figure({f"study {k + 1}": masking.panels(row, m) for k, (row, m) in enumerate(zip(shown, masked, strict=True))}),
+    alt="Budgets differ from study to study: "
+    + "; ".join(f"study {k + 1} gives {int((m.encoder.modality == 1).sum())} image and {int((m.encoder.modality == 2).sum())} label-map patches" for k, m in enumerate(masked))
+    + ".",
+)
+
+# %%
+#| label: tbl-texts
+#| tbl-cap: "The captions of the same four studies, as given and as asked for."
+texts = [masking.texts(row, m) for row, m in zip(shown, masked, strict=True)]
+plots.table(pd.DataFrame([(f"study {k + 1}", *pair) for k, pair in enumerate(texts)], columns=["", "given", "asked for"]))
+
+# %% [markdown]
+# In JupyterLab the widget draws other masks: change budgets, α and strategy.
+
+# %% tags=["widget"]
+masking.widget(examples)
+
+# %% [markdown]
+# The budgets come from a Dirichlet distribution. A small α gives a sample to one or two kinds of data, a large one shares evenly.
+
+# %%
+#| label: fig-alpha
+#| fig-cap: "How many of 96 tokens the image gives, by α: three kinds of data, 5,000 draws each."
+#| fig-alt: "Lines of the share of draws by how many tokens the image gives, one line for each α."
+alphas, draws = (0.2, 0.5, 1.0, 5.0), 5000
+figure = go.Figure()
+nothing = {}
+for alpha in alphas:
+    spec = masking.specification(alpha)
+    room = torch.tensor([[20, 144, 144]]).expand(draws, -1)
+    budget = token_budgets(spec, room, seed=seed, sample_ids=torch.arange(draws))[0][:, 1]
+    nothing[alpha] = float((budget == 0).double().mean())
+    share = torch.bincount(budget // 8, minlength=13)[:13].double() / draws
+    figure.add_scatter(x=[8 * k + 3.5 for k in range(13)], y=share.tolist(), name=f"α = {alpha:g}", mode="lines+markers")
+figure.update_xaxes(title="Tokens that the image gives (in steps of 8)")
+figure.update_yaxes(title="Share of draws", tickformat=".0%", rangemode="tozero")
+plots.show(figure, alt="The image gives nothing in " + ", ".join(f"{share:.0%} of draws at α = {alpha:g}" for alpha, share in nothing.items()) + ".")
+
+# %% [markdown]
+# ## What is drawn differently here
+#
+# With `parity=True` the kernels draw what the public 4M code draws, to the statistics: means, variances and shares of empty
+# budgets agree within sampling error over 20,000 samples (a test). By default they do better where the public code loses
+# something: what a kind of data cannot use goes to those that can, missing data is no error, any number of sentinels works, and
+# a text that is too long keeps as much as fits on the first draw.
+
+# %%
+#| label: tbl-filled
+#| tbl-cap: "Places of the encoder that hold a token: eight kinds of data, 256 places, texts of 20 tokens."
+plots.table(pd.DataFrame(
+    [("4M's budgets (parity)", f"{record.metrics['filled_parity_percent']:.1f} %"), ("default", f"{record.metrics['filled_default_percent']:.1f} %")],
+    columns=["budgets", "filled"],
+))
+
+# %% [markdown]
+# ## What masking costs
+#
+# Below, one sample at a time in Python is written with the steps of the public code; side by side on one machine, it takes
+# as long as that. *Batched* is plain PyTorch for the whole batch, *compiled* the default on a CPU (Numba), *fused* one Triton
+# kernel on a GPU. Every result is checked against the specification before it is timed. Paths take turns, so noise
+# meets all of them; times are medians, on one CPU core.
+
+# %%
+#| label: fig-cost
+#| fig-cap: "Time to mask a sample in a batch of 256: eight kinds of data, 256 tokens given and 256 asked for. Note the logarithmic axis."
+#| fig-alt: "Bars of microseconds per sample for each way of masking, with short and with long texts."
+NAMES = {"per sample": "one by one, Python", "batched": "batched, PyTorch", "torch.compile": "batched, torch.compile", "compiled": "compiled, CPU", "fused": "fused, GPU"}
+main = rows[(rows["operation"] == "masking uniform") & (rows["batch"] == 256)]
+figure = go.Figure()
+for text in ("short", "long"):
+    part = main[main["text"] == text].set_index("path").reindex([path for path in NAMES if path in set(main["path"])])
+    us = part["p50_us"] / 256
+    figure.add_bar(
+        name=f"{text} texts", x=us, y=[NAMES[path] for path in part.index], orientation="h", text=[f"{value:.3g}" for value in us], textposition="auto",
+        error_x={"type": "data", "symmetric": False, "array": (part["p80_us"] - part["p50_us"]) / 256, "arrayminus": (part["p50_us"] - part["p20_us"]) / 256},
+    )
+figure.update_xaxes(type="log", title="µs per sample (bars: median; whiskers: 20 % to 80 % of calls)")
+figure.update_yaxes(autorange="reversed")
+plots.show(figure, alt="; ".join(f"{NAMES[row.path]}, {row.text} texts: {row.p50_us / 256:.3g} µs per sample" for row in main.itertuples()) + ".")
+
+# %%
+#| label: tbl-cost
+#| tbl-cap: "The same in numbers: time per sample, how many times faster than one by one, and the same ratio for calls right after another path, when caches are cold."
+table = []
+for row in main.itertuples():
+    warm, cold = (ratio(cost("masking uniform", "per sample", column, text=row.text, **MAIN), getattr(row, column)) for column in ("p50_us", "cold_us"))
+    table.append((NAMES[row.path], row.text, f"{row.p50_us / 256:.3g} µs", *("" if value is None else f"{value:.3g} ×" for value in (warm, cold))))
+plots.table(pd.DataFrame(table, columns=["way", "texts", "per sample", "faster", "faster, cold"]))
+
+# %% [markdown]
+# ## Longer inputs
+#
+# The cost of masking one by one hardly grows with the number of tokens at first: it is the number of operations that costs.
+# The compiled loops read every place once, so their lead shrinks as inputs grow and reading them becomes the work.
+
+# %%
+#| label: fig-length
+#| fig-cap: "Time to mask a sample by the number of tokens given (as many are asked for). Each of six dense kinds of data has 196, 784, 4,096 and 16,384 places."
+#| fig-alt: "Lines of microseconds per sample against the number of tokens, one for each way of masking, on logarithmic axes."
+uniform = rows[(rows["operation"] == "masking uniform") & (rows["text"] == "short")]
+figure, said = go.Figure(), []
+for path, part in uniform.groupby("path", sort=False):
+    part = part.sort_values("budget")
+    figure.add_scatter(x=part["budget"], y=part["per_sample_us"], name=NAMES[path], mode="lines+markers")
+    said.append(f"{NAMES[path]} from {part['per_sample_us'].iloc[0]:.3g} to {part['per_sample_us'].iloc[-1]:,.0f} µs")
+figure.update_xaxes(type="log", title="Tokens given per sample", tickvals=sorted(uniform["budget"].unique()), tickformat=",")
+figure.update_yaxes(type="log", title="µs per sample")
+plots.show(figure, alt="From 256 to 16,384 tokens: " + "; ".join(said) + ".")
+
+# %% [markdown]
+# The decoder's self-attention is where length hurts. Queries of one kind of data see each other (text only what came before), so the
+# T×T mask is a few blocks, and $[\mathit{start}, \mathit{end})$ per query says where they are. PyTorch attends to each block by itself:
+
+# %%
+#| label: fig-attention
+#| fig-cap: "Time of the decoder's self-attention, forward and backward, for one sample: eight segments of equal length, six heads of width 64."
+#| fig-alt: "Lines of milliseconds against the number of queries, with a T×T mask and by segments, on logarithmic axes."
+attention = rows[rows["operation"] == "attention"].assign(ms=lambda frame: frame["per_sample_us"] / 1000)
+if attention.empty:
+    display(Markdown("Attention was not measured in this run."))
+else:
+    figure = go.Figure()
+    for path, part in attention.groupby("path", sort=False):
+        part = part.sort_values("length")
+        figure.add_scatter(x=part["length"], y=part["ms"], name=path, mode="lines+markers")
+    figure.update_xaxes(type="log", title="Queries T", tickvals=sorted(attention["length"].unique()), tickformat=",")
+    figure.update_yaxes(type="log", title="ms per sample")
+    plots.show(figure, alt="; ".join(f"T = {row.length:,.0f} {row.path}: {row.ms:.3g} ms" for row in attention.itertuples()) + ".")
+
+# %%
+#| echo: false
+Markdown(
+    f"By segments it is {n('attention_256_ratio')} times faster at 256 queries, {n('attention_1024_ratio')} times at 1,024 and {n('attention_2048_ratio')} times at 2,048 "
+    f"({n('attention_2048_grouped_ratio')} times with six query heads on two key heads), with the same output and gradients. A T×T mask for 16,384 "
+    f"queries was not tried; by segments they take {n('attention_16384_s')} s. No shape of this run needed more than {n('peak_gib')} GiB of memory."
+)
+
+# %% [markdown]
+# ## Other ways to choose
+#
+# 4M picks places independently of each other. Neighbouring patches are alike, so a model can often copy what it is asked for. Other
+# strategies, behind `MaskSpec.strategy`: *block-wise* picks contiguous blocks [@bao2022; @assran2023], *cosine* draws how much is
+# given by MaskGIT's schedule [@chang2022], *weighted* prefers tissue over background by given weights
+# [@efraimidis2006], and the *curriculum* starts with few given tokens and ends with the full budget. Which of them a model learns more from is a question for the
+# chapter that trains; here they are shown and timed.
+
+# %%
+#| label: fig-strategies
+#| fig-cap: "One study masked in five ways, with as many tokens given where the strategy does not draw that number: 96 of at most 96."
+#| fig-alt: "Rows of three panels, one row a strategy: patches given and asked for."
+study = shown[1]
+variants = {
+    "uniform": masking.specification(),
+    "block-wise": masking.specification(strategy="blockwise", block=3),
+    "cosine": masking.specification(inputs=(16, 96), strategy="cosine"),
+    "weighted": masking.specification(strategy="weighted"),
+    "curriculum,<br>start": masking.specification(strategy="curriculum", first_input_tokens=24, progress=0.0),
+}
+drawn = {name: masking.mask(study, spec, 2) for name, spec in variants.items()}
+plots.show(
+    masking.figure({f"{name}<br>{int(m.encoder.valid.sum())} given": masking.panels(study, m) for name, m in drawn.items()}),
+    alt="; ".join(f"{name.replace('<br>', ' ')}: {int(m.encoder.valid.sum())} tokens given" for name, m in drawn.items()) + ".",
+)
+
+# %%
+#| label: tbl-strategies
+#| tbl-cap: "Time to mask a sample with each strategy (batch of 256, 256 tokens, short texts), and how many times faster than 4M's uniform masking one by one in the same minute."
+table = []
+for operation, part in rows[rows["operation"].str.startswith("masking ") & (rows["batch"] == 256) & (rows["text"] == "short")].groupby("operation", sort=False):
+    base = cost(operation, "per sample", text="short")
+    for row in part[part["path"] != "per sample"].itertuples():
+        faster = ratio(base, row.p50_us)
+        table.append((operation.removeprefix("masking "), NAMES[row.path], f"{row.per_sample_us:.3g} µs", "" if faster is None else f"{faster:.3g} ×"))
+plots.table(pd.DataFrame(table, columns=["strategy", "way", "per sample", "faster"]))
+
+# %% [markdown]
+# ## What it is worth inside a training step
+#
+# A small encoder–decoder is trained on the same tokens in two ways with the same weights. *4M's way* masks one by one,
+# embeds all places, selects by a sort and gives the decoder a T×T mask. The other masks the batch, embeds what was chosen and
+# attends by segments. On the same masks both give the same loss, which is checked before anything is timed.
+
+# %%
+#| label: tbl-step
+#| tbl-cap: "A training step (masking, forward, backward, optimiser), two ways: median times, the masking alone, and how many times faster the step is."
+table = []
+for row in rows[rows["operation"] == STEP].itertuples():
+    shape = {"batch": row.batch, "budget": row.budget}
+    alone = cost(STEP_MASKING, row.path, **shape)
+    faster = ratio(cost(STEP, "4M's way", **shape), row.p50_us)
+    table.append((f"{row.batch:.0f} × {row.budget:,.0f}", row.path, f"{row.p50_us / 1000:,.0f} ms", f"{alone / 1000:.3g} ms ({alone / row.p50_us:.1%})", f"{faster:.2f} ×"))
+plots.table(pd.DataFrame(table, columns=["samples × tokens", "way", "step", "masking alone", "faster"]))
+
+# %% [markdown]
+# On a CPU the model's own arithmetic takes nearly all of a step, and masking would be well hidden by a worker process of the data
+# loader. A GPU turns that around: a step that takes a tenth of a second there needs its 256 masks from somewhere, and
+# one by one they take longer than the step. How many workers that keeps busy follows from the time per sample above.
+
+# %%
+#| label: tbl-workers
+#| tbl-cap: "CPU cores that masking keeps busy, if a GPU consumes so many samples a second: the time per sample of this run, times the rate."
+rates = (100, 1000, 5000, 20000)
+per_sample = {path: cost("masking uniform", path, text="short", **MAIN) for path in ("per sample", "batched", "compiled")}
+table = [
+    (NAMES[path], *(f"{us / 256 * 1e-6 * rate:.2g}" for rate in rates)) for path, us in per_sample.items() if us is not None
+]
+plots.table(pd.DataFrame(table, columns=["way", *(f"{rate:,} per second" for rate in rates)]))
+
+# %% [markdown]
+# ## On a GPU
+
+# %%
+#| code-summary: "GPU rows: of this run, or of a result of record"
+def gpu_rows(table, source):
+    part = pd.DataFrame(table)
+    part = part[part["device"].str.contains("NVIDIA")] if len(part) else part
+    return part.assign(source=source)
+
+
+recorded = [gpu_rows(old["curves"].get("rows", []), f"of record, {profile_name}") for profile_name, old in results.of_record(CHAPTER).items()]
+gpu = pd.concat([gpu_rows(record.curves["rows"], "this run"), *recorded])
+if gpu.empty:
+    display(Markdown(
+        "No GPU figure has been measured yet. The Triton kernel gives the same masks as the specification in Triton's interpreter, which "
+        "says nothing about its speed. A run with `medmm run --profile dsri --only 04_masking_kernels` on a machine with a GPU of compute "
+        "capability 8.0 or higher fills this section."
+    ))
+else:
+    columns = ["operation", "path", "batch", "budget", "text", "p50_us", "kernels", "bandwidth_share", "device", "source"]
+    display(plots.table(gpu[columns].fillna("")))
+
+# %% [markdown]
+# ## Controls and limits
+
+# %%
+#| echo: false
+Markdown(f"""
+- **What the comparison is.** One by one is our own rewrite of the public code's steps, not the public code itself. It ran beside the public code on
+  one machine and took as long; it does not use several processes, as a data loader can.
+- **Cold caches.** Right after other work the compiled path is {n('cold_compiled_ratio')} times faster than one by one, not {n('short_compiled_ratio')}: a single call
+  spends much of its time fetching memory. Both are shown, as training does both.
+- **Short inputs.** With 256 queries attention by segments gains {n('attention_256_ratio')} times for one sample. For many samples of short segments the
+  gain vanishes, as every segment is a call of its own.
+- **Small model.** The training step is that of a model of two layers and a width of 128. A larger one spends a larger share of a step
+  in its matrices, so masking and embedding matter less on a CPU.
+- **Noise.** Timings on shared machines vary by 20 to 40 %. Ratios within a row of alternating calls vary less.
+- **Not a result about learning.** Nothing here says which strategy or which α trains a better model.
+""")
+
+# %% [markdown]
+# ## Run card
+
+# %%
+#| code-summary: "Save the results and show what this run was"
+summary = record.save()
+results.card(summary)
+display(results.beside_record(summary, {
+    "short_per_sample_us_per_sample": "One by one, short texts, µs per sample",
+    "short_compiled_ratio": "Compiled, short texts, times faster",
+    "long_compiled_ratio": "Compiled, long texts, times faster",
+    "short_batched_ratio": "Batched, short texts, times faster",
+    "long_batched_ratio": "Batched, long texts, times faster",
+    "embedding_ratio": "Embedding only the selected, times faster",
+    "attention_2048_ratio": "Attention by segments at 2,048, times faster",
+    "step_256_ratio": "Training step at 256 tokens, times faster",
+    "step_2048_ratio": "Training step at 2,048 tokens, times faster",
+    "filled_default_percent": "Encoder places filled, %",
+}))
+
+# %% [markdown]
+# ## What's next
+#
+# The chapter on 4M pretraining trains with these masks and compares the strategies by what a model learns. The kernels can be used
+# on their own: see `kernels/README.md` for their interface, their maths and how they differ from the public code.
