@@ -105,18 +105,18 @@ def ratio(slow, fast):
 MAIN = {"batch": 256, "budget": 256}
 found = {}
 for text in ("short", "long"):
-    by_path = {path: cost("masking uniform", path, text=text, **MAIN) for path in ("per sample", "batched", "compiled", "fused", "torch.compile")}
-    for path, us in by_path.items():
-        name = path.replace(" ", "_").replace(".", "_")
-        found[f"{text}_{name}_us_per_sample"] = None if us is None else us / MAIN["batch"]
-        if path != "per sample":
-            found[f"{text}_{name}_ratio"] = ratio(by_path["per sample"], us)
+    one_by_one = cost("masking uniform", "per sample", text=text, **MAIN)
+    found[f"{text}_one_by_one_us"] = ratio(one_by_one, MAIN["batch"])
+    for path, name in (("batched", "batched"), ("compiled", "compiled"), ("fused", "fused"), ("torch.compile", "torch_compile")):
+        us = cost("masking uniform", path, text=text, **MAIN)
+        found |= {f"{text}_{name}_us": ratio(us, MAIN["batch"]), f"{text}_{name}_ratio": ratio(one_by_one, us)}
 found["cold_compiled_ratio"] = ratio(
     cost("masking uniform", "per sample", "cold_us", text="short", **MAIN), cost("masking uniform", "compiled", "cold_us", text="short", **MAIN)
 )
 found["embedding_ratio"] = ratio(*(cost("embedding width 384", path) for path in ("embed all, select", "embed selected")))
 for length in (256, 1024, 2048, 4096):
     found[f"attention_{length}_ratio"] = ratio(*(cost("attention", path, length=length) for path in ("T×T mask", "by segments")))
+found["attention_short_batch_ratio"] = ratio(*(cost("attention", path, length=256, batch=64) for path in ("T×T mask", "by segments")))
 found["attention_2048_grouped_ratio"] = ratio(*(cost("attention 6/2 heads", path) for path in ("T×T mask", "by segments")))
 found["attention_16384_s"] = ratio(cost("attention", "by segments", length=16384), 1e6)
 found["peak_gib"] = float(rows["peak_gib"].max())
@@ -133,6 +133,11 @@ def n(name, digits=3):
     """A number of this run for prose."""
     value = found.get(name)
     return results.number(None if value is None else float(f"{value:.{digits}g}"))
+
+
+def significant(value):
+    """Three significant digits, thousands separated."""
+    return f"{float(f'{value:.3g}'):,.10g}"
 
 
 # %%
@@ -178,59 +183,92 @@ plots.box(f"""
 # `length[m]` tokens:
 #
 # ```python
-# def token_budgets(alpha, total, room):                       # alpha, room: [M]
+# def token_budgets(alpha, total, room):           # alpha, room: [M]
 #     share  = dirichlet(alpha)
-#     budget = floor(share * total)                            # [M]
-#     for _ in range(total - budget.sum()):                    # what rounding left over
+#     budget = floor(share * total)                # [M]
+#     for _ in range(total - budget.sum()):        # what rounding left over
 #         budget[argmax(dirichlet(alpha))] += 1
-#     return minimum(budget, room)                             # what does not fit is lost
+#     return minimum(budget, room)                 # what does not fit is lost
 #
-# def mask_dense(tokens, n_in, n_tgt):                         # image tokens, label maps: [L]
+# def mask_dense(tokens, n_in, n_tgt):             # image, label map: [L]
 #     place = permutation(len(tokens))
-#     given, asked = sort(place[:n_in]), sort(place[n_in:n_in + n_tgt])
-#     return tokens[given], tokens[asked], given, asked        # no token is given and asked for
+#     given = sort(place[:n_in])
+#     asked = sort(place[n_in:n_in + n_tgt])       # never what is given
+#     return tokens[given], tokens[asked]
 #
-# def mask_text(tokens, n_in, n_tgt):                          # span corruption
+# def mask_text(tokens, n_in, n_tgt):              # span corruption
 #     keep = uniform(0, 1)
 #     while True:
 #         masked = uniform(0, 1, len(tokens)) > keep
 #         given, asked = [], []
-#         for run in runs(masked):                             # alternating runs of kept and masked tokens
-#             if run.masked:
-#                 given += [sentinel()];  asked += [same_sentinel(), *tokens[run]]
+#         for k, run in enumerate(runs(masked)):   # runs of equal values
+#             if masked[run]:
+#                 given += [sentinel[k]]
+#                 asked += [sentinel[k], *tokens[run]]
 #             else:
 #                 given += tokens[run]
-#         asked += [next_sentinel()]
-#         if len(given) <= n_in: break
-#         keep *= 0.9                                          # too long: keep less, draw again
-#     if len(asked) > n_tgt:                                   # too long: a window from a random sentinel on
-#         asked = window(asked, n_tgt)
+#         asked += [next_sentinel]
+#         if len(given) <= n_in:
+#             break
+#         keep *= 0.9                              # too long: draw again
+#     if len(asked) > n_tgt:                       # too long: a window
+#         asked = window(asked, n_tgt)             # from a random sentinel on
 #     return given, asked
 #
-# def mask(sample):
-#     n_in  = token_budgets(alpha_in,  N_in,  room=length)
-#     n_tgt = token_budgets(alpha_tgt, N_tgt, room=where(dense, length - n_in, length))
-#     parts = [mask_dense(x, i, t) if dense else mask_text(x, i, t) for x, i, t in zip(sample, n_in, n_tgt)]
-#     encoder = concatenate([given for given, asked in parts])                       # at most N_in tokens
-#     decoder = concatenate([asked for given, asked in parts])                       # at most N_tgt queries
-#     return encoder, decoder
+# def mask(sample):                                # M kinds of data
+#     n_in  = token_budgets(alpha_in, N_in, length)
+#     room  = where(dense, length - n_in, length)
+#     n_tgt = token_budgets(alpha_tgt, N_tgt, room)
+#     parts = [mask_dense(*x) if is_dense else mask_text(*x)
+#              for x in zip(sample, n_in, n_tgt)]
+#     encoder = concatenate([given for given, asked in parts])
+#     decoder = concatenate([asked for given, asked in parts])
+#     return encoder, decoder                      # at most N_in, N_tgt
 # ```
 #
 # and what the encoder and the decoder do with it:
 #
 # ```python
+# def embed(row):
+#     return token[row.ids] + position[row.position] + modality[row.modality]
+#
 # def loss(encoder, decoder):
-#     x = embed[encoder.ids] + position[encoder.position] + modality[encoder.modality]           # [N_in, width]
+#     x = embed(encoder)                           # [N_in, width]
 #     for layer in encoder_layers:
 #         x = mlp(attention(x, x, x))
-#     q = where(dense, mask_token, embed[decoder.ids]) + position[decoder.position] + modality[decoder.modality]
-#     for layer in decoder_layers:                                                               # [N_tgt, width]
-#         q = attention(q, q, q, visible=lambda i, j: start[i] <= j < end[i])    # own modality; text: up to itself
-#         q = attention(q, x, x)                                                 # all that was given
+#     q = embed(decoder)                           # [N_tgt, width]; image
+#                                                  # queries: a mask token
+#     for layer in decoder_layers:
+#         # query i sees key j of its own kind of data; text: up to itself
+#         q = attention(q, q, q, visible=start[i] <= j < end[i])
+#         q = attention(q, x, x)                   # all that was given
 #         q = mlp(q)
-#     return cross_entropy(q @ vocabulary[decoder.modality], decoder.targets)
+#     logits = q @ vocabulary[decoder.modality]
+#     return cross_entropy(logits, decoder.targets)
 # ```
 #
+# The decoder sees a sample as blocks, one for each kind of data. So two numbers per query, start and end, say all that a
+# mask of all pairs says:
+
+# %%
+#| label: fig-visible
+#| fig-cap: "Which of a sample's 64 queries (rows) may attend to which (columns): patches of a label map to all of them, words to themselves and what came before."
+#| fig-alt: "A square of queries by queries with two dark blocks on the diagonal: a triangle for the caption, a full square for the label map."
+study = medmm_lib.data.examples()[5]
+decoder = masking.mask(study, masking.specification(5.0), 1).decoder
+start, end, place = decoder.start[0][:, None], decoder.end[0][:, None], torch.arange(decoder.start.shape[1])
+visible = (place >= start) & (place < end)
+names = ["caption", "image", "label map"]
+figure = go.Figure(go.Heatmap(
+    z=visible.int().tolist(), colorscale=[[0, "rgba(128, 128, 128, 0.1)"], [1, plots.PALETTE[0]]], showscale=False, xgap=1, ygap=1,
+    customdata=[[names[m]] * len(place) for m in decoder.modality[0].tolist()], hovertemplate="query %{y} (%{customdata}), key %{x}<extra></extra>",
+))
+figure.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain", title="Query")
+figure.update_xaxes(constrain="domain", title="Key")
+words = int((decoder.modality[0] == 0).sum())
+plots.show(figure, alt=f"The first {words} queries are words and see what came before; the other {len(place) - words} are patches and see each other. {float(visible.double().mean()):.0%} of the pairs count.")
+
+# %% [markdown]
 # Three things in the public code cost more than they need to, whatever draws the masks: text is tokenised again for every
 # sample, all places are embedded before the few that were chosen are picked out, and the decoder gets a T×T mask although
 # two numbers per query say the same.
@@ -267,11 +305,12 @@ plots.table(pd.DataFrame([(f"study {k + 1}", *pair) for k, pair in enumerate(tex
 masking.widget(examples)
 
 # %% [markdown]
-# The budgets come from a Dirichlet distribution. A small α gives a sample to one or two kinds of data, a large one shares evenly.
+# The budgets come from a Dirichlet distribution. A small α gives a sample to one or two kinds of data, a large one shares
+# evenly. The caption holds 20 tokens here. Where it was meant to give more, the rest goes to the others: hence the peak near 76.
 
 # %%
 #| label: fig-alpha
-#| fig-cap: "How many of 96 tokens the image gives, by α: three kinds of data, 5,000 draws each."
+#| fig-cap: "How many of 96 tokens the image gives, by α: three kinds of data, 5,000 draws each, in steps of 8 tokens."
 #| fig-alt: "Lines of the share of draws by how many tokens the image gives, one line for each α."
 alphas, draws = (0.2, 0.5, 1.0, 5.0), 5000
 figure = go.Figure()
@@ -283,7 +322,7 @@ for alpha in alphas:
     nothing[alpha] = float((budget == 0).double().mean())
     share = torch.bincount(budget // 8, minlength=13)[:13].double() / draws
     figure.add_scatter(x=[8 * k + 3.5 for k in range(13)], y=share.tolist(), name=f"α = {alpha:g}", mode="lines+markers")
-figure.update_xaxes(title="Tokens that the image gives (in steps of 8)")
+figure.update_xaxes(title="Tokens that the image gives")
 figure.update_yaxes(title="Share of draws", tickformat=".0%", rangemode="tozero")
 plots.show(figure, alt="The image gives nothing in " + ", ".join(f"{share:.0%} of draws at α = {alpha:g}" for alpha, share in nothing.items()) + ".")
 
@@ -313,7 +352,7 @@ plots.table(pd.DataFrame(
 
 # %%
 #| label: fig-cost
-#| fig-cap: "Time to mask a sample in a batch of 256: eight kinds of data, 256 tokens given and 256 asked for. Note the logarithmic axis."
+#| fig-cap: "Time to mask a sample in a batch of 256: eight kinds of data, 256 tokens given and 256 asked for. Medians; whiskers from 20 % to 80 % of calls; logarithmic axis."
 #| fig-alt: "Bars of microseconds per sample for each way of masking, with short and with long texts."
 NAMES = {"per sample": "one by one, Python", "batched": "batched, PyTorch", "torch.compile": "batched, torch.compile", "compiled": "compiled, CPU", "fused": "fused, GPU"}
 main = rows[(rows["operation"] == "masking uniform") & (rows["batch"] == 256)]
@@ -322,12 +361,12 @@ for text in ("short", "long"):
     part = main[main["text"] == text].set_index("path").reindex([path for path in NAMES if path in set(main["path"])])
     us = part["p50_us"] / 256
     figure.add_bar(
-        name=f"{text} texts", x=us, y=[NAMES[path] for path in part.index], orientation="h", text=[f"{value:.3g}" for value in us], textposition="auto",
-        error_x={"type": "data", "symmetric": False, "array": (part["p80_us"] - part["p50_us"]) / 256, "arrayminus": (part["p50_us"] - part["p20_us"]) / 256},
+        name=f"{text} texts", x=us, y=[NAMES[path] for path in part.index], orientation="h", text=[f"\u00a0\u00a0\u00a0{significant(value)}" for value in us], textposition="outside", cliponaxis=False,
+        error_x={"array": (part["p80_us"] - part["p50_us"]) / 256, "arrayminus": (part["p50_us"] - part["p20_us"]) / 256},
     )
-figure.update_xaxes(type="log", title="µs per sample (bars: median; whiskers: 20 % to 80 % of calls)")
+figure.update_xaxes(type="log", title="µs per sample", range=[0, 3.7], dtick=1)
 figure.update_yaxes(autorange="reversed")
-plots.show(figure, alt="; ".join(f"{NAMES[row.path]}, {row.text} texts: {row.p50_us / 256:.3g} µs per sample" for row in main.itertuples()) + ".")
+plots.show(figure, alt="; ".join(f"{NAMES[row.path]}, {row.text} texts: {significant(row.p50_us / 256)} µs per sample" for row in main.itertuples()) + ".")
 
 # %%
 #| label: tbl-cost
@@ -335,8 +374,8 @@ plots.show(figure, alt="; ".join(f"{NAMES[row.path]}, {row.text} texts: {row.p50
 table = []
 for row in main.itertuples():
     warm, cold = (ratio(cost("masking uniform", "per sample", column, text=row.text, **MAIN), getattr(row, column)) for column in ("p50_us", "cold_us"))
-    table.append((NAMES[row.path], row.text, f"{row.p50_us / 256:.3g} µs", *("" if value is None else f"{value:.3g} ×" for value in (warm, cold))))
-plots.table(pd.DataFrame(table, columns=["way", "texts", "per sample", "faster", "faster, cold"]))
+    table.append((NAMES[row.path], row.text, significant(row.p50_us / 256), *("" if value is None else f"{value:.3g} ×" for value in (warm, cold))))
+plots.table(pd.DataFrame(table, columns=["way", "texts", "µs per sample", "faster", "faster, cold"]))
 
 # %% [markdown]
 # ## Longer inputs
@@ -353,7 +392,7 @@ figure, said = go.Figure(), []
 for path, part in uniform.groupby("path", sort=False):
     part = part.sort_values("budget")
     figure.add_scatter(x=part["budget"], y=part["per_sample_us"], name=NAMES[path], mode="lines+markers")
-    said.append(f"{NAMES[path]} from {part['per_sample_us'].iloc[0]:.3g} to {part['per_sample_us'].iloc[-1]:,.0f} µs")
+    said.append(f"{NAMES[path]} from {significant(part['per_sample_us'].iloc[0])} to {significant(part['per_sample_us'].iloc[-1])} µs")
 figure.update_xaxes(type="log", title="Tokens given per sample", tickvals=sorted(uniform["budget"].unique()), tickformat=",")
 figure.update_yaxes(type="log", title="µs per sample")
 plots.show(figure, alt="From 256 to 16,384 tokens: " + "; ".join(said) + ".")
@@ -366,7 +405,7 @@ plots.show(figure, alt="From 256 to 16,384 tokens: " + "; ".join(said) + ".")
 #| label: fig-attention
 #| fig-cap: "Time of the decoder's self-attention, forward and backward, for one sample: eight segments of equal length, six heads of width 64."
 #| fig-alt: "Lines of milliseconds against the number of queries, with a T×T mask and by segments, on logarithmic axes."
-attention = rows[rows["operation"] == "attention"].assign(ms=lambda frame: frame["per_sample_us"] / 1000)
+attention = rows[(rows["operation"] == "attention") & (rows["batch"] <= 4)].assign(ms=lambda frame: frame["per_sample_us"] / 1000)
 if attention.empty:
     display(Markdown("Attention was not measured in this run."))
 else:
@@ -397,7 +436,7 @@ Markdown(
 
 # %%
 #| label: fig-strategies
-#| fig-cap: "One study masked in five ways, with as many tokens given where the strategy does not draw that number: 96 of at most 96."
+#| fig-cap: "One study masked in five ways. 96 tokens are given, unless the strategy draws fewer."
 #| fig-alt: "Rows of three panels, one row a strategy: patches given and asked for."
 study = shown[1]
 variants = {
@@ -421,8 +460,8 @@ for operation, part in rows[rows["operation"].str.startswith("masking ") & (rows
     base = cost(operation, "per sample", text="short")
     for row in part[part["path"] != "per sample"].itertuples():
         faster = ratio(base, row.p50_us)
-        table.append((operation.removeprefix("masking "), NAMES[row.path], f"{row.per_sample_us:.3g} µs", "" if faster is None else f"{faster:.3g} ×"))
-plots.table(pd.DataFrame(table, columns=["strategy", "way", "per sample", "faster"]))
+        table.append((operation.removeprefix("masking ").replace(" parity", ", parity"), NAMES[row.path], significant(row.per_sample_us), "" if faster is None else f"{faster:.3g} ×"))
+plots.table(pd.DataFrame(table, columns=["strategy", "way", "µs per sample", "faster"]))
 
 # %% [markdown]
 # ## What it is worth inside a training step
@@ -439,13 +478,12 @@ for row in rows[rows["operation"] == STEP].itertuples():
     shape = {"batch": row.batch, "budget": row.budget}
     alone = cost(STEP_MASKING, row.path, **shape)
     faster = ratio(cost(STEP, "4M's way", **shape), row.p50_us)
-    table.append((f"{row.batch:.0f} × {row.budget:,.0f}", row.path, f"{row.p50_us / 1000:,.0f} ms", f"{alone / 1000:.3g} ms ({alone / row.p50_us:.1%})", f"{faster:.2f} ×"))
-plots.table(pd.DataFrame(table, columns=["samples × tokens", "way", "step", "masking alone", "faster"]))
+    table.append((f"{row.batch:.0f} × {row.budget:,.0f}", row.path, significant(row.p50_us / 1000), significant(alone / 1000), f"{alone / row.p50_us:.2%}", f"{faster:.2f} ×"))
+plots.table(pd.DataFrame(table, columns=["samples × tokens", "way", "step, ms", "masking, ms", "share", "faster"]))
 
 # %% [markdown]
-# On a CPU the model's own arithmetic takes nearly all of a step, and masking would be well hidden by a worker process of the data
-# loader. A GPU turns that around: a step that takes a tenth of a second there needs its 256 masks from somewhere, and
-# one by one they take longer than the step. How many workers that keeps busy follows from the time per sample above.
+# On a CPU the model's own arithmetic takes nearly all of a step, and a worker process of the data loader would hide the masking.
+# A GPU takes many more samples a second, each of which must have been masked by then.
 
 # %%
 #| label: tbl-workers
@@ -489,9 +527,9 @@ Markdown(f"""
 - **What the comparison is.** One by one is our own rewrite of the public code's steps, not the public code itself. It ran beside the public code on
   one machine and took as long; it does not use several processes, as a data loader can.
 - **Cold caches.** Right after other work the compiled path is {n('cold_compiled_ratio')} times faster than one by one, not {n('short_compiled_ratio')}: a single call
-  spends much of its time fetching memory. Both are shown, as training does both.
-- **Short inputs.** With 256 queries attention by segments gains {n('attention_256_ratio')} times for one sample. For many samples of short segments the
-  gain vanishes, as every segment is a call of its own.
+  spends much of its time fetching memory. A training loop, which masks once a step, sees the cold figure.
+- **Short inputs.** Every segment is a call of its own. For 64 samples of 256 queries, a T×T mask takes {n('attention_short_batch_ratio', 2)} times as long as
+  attention by segments: below 1, the mask is the better choice.
 - **Small model.** The training step is that of a model of two layers and a width of 128. A larger one spends a larger share of a step
   in its matrices, so masking and embedding matter less on a CPU.
 - **Noise.** Timings on shared machines vary by 20 to 40 %. Ratios within a row of alternating calls vary less.
@@ -506,7 +544,7 @@ Markdown(f"""
 summary = record.save()
 results.card(summary)
 display(results.beside_record(summary, {
-    "short_per_sample_us_per_sample": "One by one, short texts, µs per sample",
+    "short_one_by_one_us": "One by one, short texts, µs per sample",
     "short_compiled_ratio": "Compiled, short texts, times faster",
     "long_compiled_ratio": "Compiled, long texts, times faster",
     "short_batched_ratio": "Batched, short texts, times faster",

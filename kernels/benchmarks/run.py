@@ -34,6 +34,7 @@ def cases(quick: bool, device: torch.device) -> Iterator[operations.Case]:
     if on_cpu:
         for length in (256, 1024) if quick else (256, 1024, 4096):
             yield operations.attention(1, length)
+        yield operations.attention(64, 256)
         yield operations.attention(1, 16384, dense=False)
 
 
