@@ -145,4 +145,4 @@ def widget(part: Dataset) -> ipywidgets.VBox:
     for control in controls:
         control.observe(show, "value")
     show()
-    return ipywidgets.VBox([ipywidgets.HBox(controls[:4]), ipywidgets.HBox(controls[4:]), view, caption])
+    return ipywidgets.VBox([ipywidgets.Box(controls, layout=ipywidgets.Layout(flex_flow="row wrap")), view, caption])

@@ -28,7 +28,7 @@
 #| code-summary: "Parameters and their defaults"
 profile: str = "quick"  # which parameter file this run belongs to
 shapes: str = "quick"  # quick: smaller shapes, a few rounds of each; full: all shapes, 6 s each
-devices: list[str] = ["cpu"]  # what to measure on: cpu, cuda
+gpu: bool = False  # measure on the GPU as well
 studies: list[str] = []  # none in this chapter
 seed: int = 0  # of the budgets that are drawn to be looked at
 
@@ -59,12 +59,13 @@ from medmm_kernels import MaskSpec, Modality, mask_batch, token_budgets
 from medmm_lib import masking, paths, plots, results
 
 CHAPTER = "04_masking_kernels"
-if shapes not in ("quick", "full") or not set(devices) <= {"cpu", "cuda"}:
-    raise ValueError(f"shapes is {shapes!r} and devices {devices}; expected quick or full, and cpu or cuda")
+if shapes not in ("quick", "full"):
+    raise ValueError(f"shapes is {shapes!r}; expected quick or full")
+if gpu and not torch.cuda.is_available():
+    raise ValueError("gpu is True, but PyTorch finds no CUDA GPU here: set gpu to False, or run on a machine that has one")
 
 # %%
 #| code-summary: "Measure: the benchmarks check every result before they time it, and write rows"
-ROWS = paths.artifacts(profile, CHAPTER) / "rows.csv"
 record = results.RunRecord(
     CHAPTER,
     parameters,
@@ -74,22 +75,28 @@ record = results.RunRecord(
         "note": "timings are of random tokens with fixed seeds; the fingerprint is of the phantom studies in the pictures",
     },
 )
-ROWS.parent.mkdir(parents=True, exist_ok=True)
-ROWS.unlink(missing_ok=True)
-for device in devices:
-    command = [sys.executable, str(paths.ROOT / "kernels" / "benchmarks" / "run.py"), "--rows", str(ROWS), "--device", device]
-    if shapes == "quick":
-        command.append("--quick")
-    measured = subprocess.run(command, capture_output=True, text=True)
-    if measured.returncode:
-        raise RuntimeError(f"the benchmarks stopped on {device}:\n{measured.stdout[-2000:]}\n{measured.stderr[-4000:]}")
-rows = pd.read_csv(ROWS)
-record.curves["rows"] = rows.astype(object).where(rows.notna(), None).to_dict("records")
 
 
-def cost(operation, path, column="p50_us", **shape):
+def measure(device):
+    """Rows of the benchmarks on a device, from a program of its own: they stop at the first wrong result."""
+    file = paths.artifacts(profile, CHAPTER) / f"rows_{device}.csv"
+    file.unlink(missing_ok=True)
+    command = [sys.executable, str(paths.ROOT / "kernels" / "benchmarks" / "run.py"), "--rows", str(file), "--device", device]
+    done = subprocess.run(command + ["--quick"] * (shapes == "quick"), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the benchmarks stopped on {device}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return pd.read_csv(file)
+
+
+rows = measure("cpu")
+gpu_rows = measure("cuda") if gpu else rows.head(0)
+for name, table in (("rows", rows), ("gpu_rows", gpu_rows)):
+    record.curves[name] = table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def cost(operation, path, column="p50_us", table=rows, **shape):
     """The median time of the first row of an operation and path in µs; None where it was not measured."""
-    found = rows[(rows["operation"] == operation) & (rows["path"] == path)]
+    found = table[(table["operation"] == operation) & (table["path"] == path)]
     for name, value in shape.items():
         found = found[found[name] == value]
     return None if found.empty else float(found[column].iloc[0])
@@ -107,9 +114,11 @@ found = {}
 for text in ("short", "long"):
     one_by_one = cost("masking uniform", "per sample", text=text, **MAIN)
     found[f"{text}_one_by_one_us"] = ratio(one_by_one, MAIN["batch"])
-    for path, name in (("batched", "batched"), ("compiled", "compiled"), ("fused", "fused"), ("torch.compile", "torch_compile")):
+    for path in ("batched", "compiled"):
         us = cost("masking uniform", path, text=text, **MAIN)
-        found |= {f"{text}_{name}_us": ratio(us, MAIN["batch"]), f"{text}_{name}_ratio": ratio(one_by_one, us)}
+        found |= {f"{text}_{path}_us": ratio(us, MAIN["batch"]), f"{text}_{path}_ratio": ratio(one_by_one, us)}
+    for path in ("batched", "torch.compile", "fused"):
+        found[f"gpu_{text}_{path.replace('.', '_')}_batch_us"] = cost("masking uniform", path, table=gpu_rows, text=text, **MAIN)
 found["cold_compiled_ratio"] = ratio(
     cost("masking uniform", "per sample", "cold_us", text="short", **MAIN), cost("masking uniform", "compiled", "cold_us", text="short", **MAIN)
 )
@@ -346,19 +355,18 @@ plots.table(pd.DataFrame(
 # ## What masking costs
 #
 # Below, one sample at a time in Python is written with the steps of the public code; side by side on one machine, it takes
-# as long as that. *Batched* is plain PyTorch for the whole batch, *compiled* the default on a CPU (Numba), *fused* one Triton
-# kernel on a GPU. Every result is checked against the specification before it is timed. Paths take turns, so noise
+# as long as that. *Batched* is plain PyTorch for the whole batch, *compiled* the default on a CPU (loops, compiled by Numba). Every result is checked against the specification before it is timed. Paths take turns, so noise
 # meets all of them; times are medians, on one CPU core.
 
 # %%
 #| label: fig-cost
 #| fig-cap: "Time to mask a sample in a batch of 256: eight kinds of data, 256 tokens given and 256 asked for. Medians; whiskers from 20 % to 80 % of calls; logarithmic axis."
 #| fig-alt: "Bars of microseconds per sample for each way of masking, with short and with long texts."
-NAMES = {"per sample": "one by one, Python", "batched": "batched, PyTorch", "torch.compile": "batched, torch.compile", "compiled": "compiled, CPU", "fused": "fused, GPU"}
+NAMES = {"per sample": "one by one, Python", "batched": "batched, PyTorch", "compiled": "compiled, Numba"}
 main = rows[(rows["operation"] == "masking uniform") & (rows["batch"] == 256)]
 figure = go.Figure()
 for text in ("short", "long"):
-    part = main[main["text"] == text].set_index("path").reindex([path for path in NAMES if path in set(main["path"])])
+    part = main[main["text"] == text].set_index("path").reindex(list(NAMES))
     us = part["p50_us"] / 256
     figure.add_bar(
         name=f"{text} texts", x=us, y=[NAMES[path] for path in part.index], orientation="h", text=[f"\u00a0\u00a0\u00a0{significant(value)}" for value in us], textposition="outside", cliponaxis=False,
@@ -406,16 +414,13 @@ plots.show(figure, alt="From 256 to 16,384 tokens: " + "; ".join(said) + ".")
 #| fig-cap: "Time of the decoder's self-attention, forward and backward, for one sample: eight segments of equal length, six heads of width 64."
 #| fig-alt: "Lines of milliseconds against the number of queries, with a T×T mask and by segments, on logarithmic axes."
 attention = rows[(rows["operation"] == "attention") & (rows["batch"] <= 4)].assign(ms=lambda frame: frame["per_sample_us"] / 1000)
-if attention.empty:
-    display(Markdown("Attention was not measured in this run."))
-else:
-    figure = go.Figure()
-    for path, part in attention.groupby("path", sort=False):
-        part = part.sort_values("length")
-        figure.add_scatter(x=part["length"], y=part["ms"], name=path, mode="lines+markers")
-    figure.update_xaxes(type="log", title="Queries T", tickvals=sorted(attention["length"].unique()), tickformat=",")
-    figure.update_yaxes(type="log", title="ms per sample")
-    plots.show(figure, alt="; ".join(f"T = {row.length:,.0f} {row.path}: {row.ms:.3g} ms" for row in attention.itertuples()) + ".")
+figure = go.Figure()
+for path, part in attention.groupby("path", sort=False):
+    part = part.sort_values("length")
+    figure.add_scatter(x=part["length"], y=part["ms"], name=path, mode="lines+markers")
+figure.update_xaxes(type="log", title="Queries T", tickvals=sorted(attention["length"].unique()), tickformat=",")
+figure.update_yaxes(type="log", title="ms per sample")
+plots.show(figure, alt="; ".join(f"T = {row.length:,.0f} {row.path}: {row.ms:.3g} ms" for row in attention.itertuples()) + ".")
 
 # %%
 #| echo: false
@@ -491,7 +496,7 @@ plots.table(pd.DataFrame(table, columns=["samples × tokens", "way", "step, ms",
 rates = (100, 1000, 5000, 20000)
 per_sample = {path: cost("masking uniform", path, text="short", **MAIN) for path in ("per sample", "batched", "compiled")}
 table = [
-    (NAMES[path], *(f"{us / 256 * 1e-6 * rate:.2g}" for rate in rates)) for path, us in per_sample.items() if us is not None
+    (NAMES[path], *(f"{us / 256 * 1e-6 * rate:.2g}" for rate in rates)) for path, us in per_sample.items()
 ]
 plots.table(pd.DataFrame(table, columns=["way", *(f"{rate:,} per second" for rate in rates)]))
 
@@ -499,24 +504,19 @@ plots.table(pd.DataFrame(table, columns=["way", *(f"{rate:,} per second" for rat
 # ## On a GPU
 
 # %%
-#| code-summary: "GPU rows: of this run, or of a result of record"
-def gpu_rows(table, source):
-    part = pd.DataFrame(table)
-    part = part[part["device"].str.contains("NVIDIA")] if len(part) else part
-    return part.assign(source=source)
-
-
-recorded = [gpu_rows(old["curves"].get("rows", []), f"of record, {profile_name}") for profile_name, old in results.of_record(CHAPTER).items()]
-gpu = pd.concat([gpu_rows(record.curves["rows"], "this run"), *recorded])
-if gpu.empty:
+#| code-summary: "GPU rows: of this run, and of results of record"
+tables = {"this run": record.curves["gpu_rows"]}
+tables |= {f"of record ({name})": old["curves"].get("gpu_rows", []) for name, old in results.of_record(CHAPTER).items()}
+tables = {source: table for source, table in tables.items() if table}
+columns = ["operation", "path", "batch", "budget", "text", "p50_us", "kernels", "bandwidth_share", "device"]
+for source, table in tables.items():
+    display(Markdown(f"GPU rows {source}:"), plots.table(pd.DataFrame(table)[columns].fillna("")))
+if not tables:
     display(Markdown(
         "No GPU figure has been measured yet. The Triton kernel gives the same masks as the specification in Triton's interpreter, which "
         "says nothing about its speed. A run with `medmm run --profile dsri --only 04_masking_kernels` on a machine with a GPU of compute "
         "capability 8.0 or higher fills this section."
     ))
-else:
-    columns = ["operation", "path", "batch", "budget", "text", "p50_us", "kernels", "bandwidth_share", "device", "source"]
-    display(plots.table(gpu[columns].fillna("")))
 
 # %% [markdown]
 # ## Controls and limits
