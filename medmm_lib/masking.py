@@ -13,6 +13,7 @@ from datasets import Dataset
 from PIL import Image
 
 from medmm_kernels import MaskedBatch, MaskSpec, Modality, mask_batch
+from medmm_kernels.spec import STRATEGIES
 from medmm_lib import plots
 from medmm_lib.data.browse import COLOURS, data_uri
 from medmm_lib.data.schema import MASK_CLASSES
@@ -48,6 +49,12 @@ def words(row: dict[str, Any]) -> list[str]:
 
 def mask(row: dict[str, Any], spec: MaskSpec, sample_id: int = 0) -> MaskedBatch:
     """Mask one study. Tokens are the numbers of the patches, and of the words in their order."""
+    width, height = row["image"].size
+    if row["mask"] is None or row["mask"].size != (width, height) or width != height or width % SIDE:
+        raise ValueError(
+            f"study {row['image_id']!r} is {width} × {height}; expected a square whose side is a multiple of {SIDE}, "
+            "and a label map of that size"
+        )
     places = torch.arange(SIDE * SIDE)[None]
     caption = FIRST_WORD + torch.arange(len(words(row)))[None]
     tokens = {"image": places, "label map": places, "caption": caption}
@@ -57,7 +64,7 @@ def mask(row: dict[str, Any], spec: MaskSpec, sample_id: int = 0) -> MaskedBatch
 
 def tissue(row: dict[str, Any]) -> torch.Tensor:
     """Of every patch the share that is not background, and a little, so that no place is out of reach. → [places]."""
-    inside = np.asarray(row["mask"].resize(row["image"].size, 0)) > 0
+    inside = np.asarray(row["mask"]) > 0
     height, width = (side // SIDE for side in inside.shape)
     return torch.from_numpy(inside.reshape(SIDE, height, SIDE, width).mean((1, 3)).flatten() + 0.05).float()
 
@@ -107,18 +114,16 @@ def figure(pictures: dict[str, np.ndarray]) -> go.Figure:
     )  # fmt: skip
     drawn.update_yaxes(
         tickvals=[height / 2 + i * (height + GAP) for i in range(len(rows))], ticktext=list(pictures),
-        showgrid=False, zeroline=False,
+        showgrid=False, zeroline=False, constraintoward="top",
     )  # fmt: skip
-    drawn.update_layout(height=70 + 190 * len(rows), margin={"l": 8, "r": 8, "t": 56, "b": 8})
+    drawn.update_layout(height=70 + 160 * len(rows), margin={"l": 8, "r": 8, "t": 56, "b": 8})
     return drawn
 
 
 def widget(part: Dataset) -> ipywidgets.VBox:
     """Masks of a study, for JupyterLab: choose the study, the strategy, the budgets and α, and draw again."""
     study = ipywidgets.IntSlider(0, 0, len(part) - 1, description="Study")
-    strategy = ipywidgets.Dropdown(
-        options=["uniform", "blockwise", "cosine", "weighted", "curriculum"], description="Strategy"
-    )
+    strategy = ipywidgets.Dropdown(options=STRATEGIES, description="Strategy")
     alpha = ipywidgets.FloatLogSlider(1.0, min=-1, max=1.3, step=0.1, description="α", readout_format=".2f")
     inputs = ipywidgets.IntSlider(96, 0, 256, description="Given")
     targets = ipywidgets.IntSlider(64, 0, 256, description="Asked for")

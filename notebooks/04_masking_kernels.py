@@ -20,8 +20,8 @@
 # %% [markdown]
 # # Masking kernels
 #
-# **Question.** 4M [@mizrahi2023] learns every kind of data by masking: in each step it draws which tokens a model is given and
-# which it is asked for. What does that drawing cost, how much faster is it for a whole batch at once, and what changes for
+# **Question.** 4M [@mizrahi2023] learns every kind of data (*modality*) by masking: in each step it draws which tokens a model is
+# given and which it is asked for. What does that drawing cost, how much faster is it for a whole batch at once, and what changes for
 # longer inputs?
 
 # %% tags=["parameters"]
@@ -119,6 +119,11 @@ for text in ("short", "long"):
         found |= {f"{text}_{path}_us": ratio(us, MAIN["batch"]), f"{text}_{path}_ratio": ratio(one_by_one, us)}
     for path in ("batched", "torch.compile", "fused"):
         found[f"gpu_{text}_{path.replace('.', '_')}_batch_us"] = cost("masking uniform", path, table=gpu_rows, text=text, **MAIN)
+    tokenising = cost("tokenising", "per sample", text=text)
+    found |= {
+        f"{text}_tokenising_percent": 100 * tokenising / one_by_one,
+        f"{text}_compiled_ratio_without_tokenising": ratio(one_by_one - tokenising, cost("masking uniform", "compiled", text=text, **MAIN)),
+    }
 found["cold_compiled_ratio"] = ratio(
     cost("masking uniform", "per sample", "cold_us", text="short", **MAIN), cost("masking uniform", "compiled", "cold_us", text="short", **MAIN)
 )
@@ -133,15 +138,20 @@ STEP, STEP_MASKING = "training step, width 128, 2 + 2 layers", "masking in the s
 for budget in (256, 2048):
     ways = {path: cost(STEP, path, budget=budget) for path in ("4M's way", "medmm_kernels")}
     found[f"step_{budget}_ratio"] = ratio(*ways.values())
-    share = ratio(cost(STEP_MASKING, "4M's way", budget=budget), ways["4M's way"])
+    share = ratio(cost(STEP_MASKING, "4M's way", "cold_us", budget=budget), ways["4M's way"])
     found[f"step_{budget}_masking_percent"] = None if share is None else 100 * share
-record.metrics |= {name: value for name, value in found.items() if value is not None}
+record.metrics |= {name: results.NOT_MEASURED if value is None else value for name, value in found.items()}
 
 
 def n(name, digits=3):
     """A number of this run for prose."""
     value = found.get(name)
     return results.number(None if value is None else float(f"{value:.{digits}g}"))
+
+
+def times(value):
+    """A ratio for a table."""
+    return "" if value is None else f"{significant(value)}\u00a0×"
 
 
 def significant(value):
@@ -163,12 +173,13 @@ for name, parity in (("default", False), ("parity", True)):
 #| echo: false
 hardware = "; ".join(rows["device"].unique())
 plots.box(f"""
-- Masking a batch of 256 samples of 256 tokens with compiled loops on one CPU core is {n('short_compiled_ratio')} times faster than masking
-  sample by sample in Python (long texts: {n('long_compiled_ratio')} times), and {n('short_batched_ratio')} times faster in plain PyTorch.
-- Embedding only what was chosen is {n('embedding_ratio')} times faster than embedding everything and choosing then. Attention by segments at
-  2,048 tokens is {n('attention_2048_ratio')} times faster than with a T×T mask, and 16,384 tokens take {n('attention_16384_s')} s, forward and backward.
-- Inside a whole training step of a small model on a CPU that leaves {n('step_256_ratio')} times at 256 tokens and {n('step_2048_ratio')} times at 2,048:
-  there, masking was only {n('step_256_masking_percent', 2)} % of the step.
+- Masking 256 samples, 256 tokens each, with compiled loops on one core ({hardware}) is {n('short_compiled_ratio')} times faster than one by one in
+  Python, {n('cold_compiled_ratio')} times with cold caches; with long texts {n('long_compiled_ratio')} times. Plain PyTorch for the whole batch is
+  {n('short_batched_ratio')} times faster. Longer inputs shrink the lead.
+- Embedding only what was chosen is {n('embedding_ratio')} times faster than embedding everything and choosing then. One layer's attention by
+  segments, without a mask of all T×T pairs, is {n('attention_2048_ratio')} times faster at T = 2,048.
+- Inside a whole training step of a small model on a CPU that makes {n('step_256_ratio')} times at 256 tokens, where masking was
+  {n('step_256_masking_percent', 2)} % of the step, and {n('step_2048_ratio')} times at 2,048.
 - 4M's way to hand out tokens leaves {100 - record.metrics['filled_parity_percent']:.0f} % of the encoder's places empty here; ours leaves {100 - record.metrics['filled_default_percent']:.1f} %.
 """, "callout-tip", title="Takeaway")
 
@@ -177,19 +188,19 @@ plots.box(f"""
 #
 # For every sample, 4M draws how many tokens each kind of data may give and is asked for (the *token budget*), which places
 # of an image these are, and which words of a text are cut out. The public code does it in Python, in the data loader, with
-# a few dozen small tensor operations a sample. None of them takes long. But each is dispatched on its own, for each
-# kind of data, for each sample, so that the cost hardly depends on how many tokens are drawn.
+# more than a hundred small tensor operations a sample. None of them takes long. But each is dispatched on its own, for each
+# modality, for each sample, so that at usual lengths the cost hardly depends on how many tokens are drawn.
 #
 # The notes behind this report found that "none of the sampling operations are fused" and saw a research gap in it. So we
-# wrote down what masking does, first as loops that anyone can read, then three times fast. All four give the same
+# wrote down what masking does, first as loops that anyone can read, then in three fast versions. All four give the same
 # masks, bit for bit, because every random number is a function of the seed, the sample's number and its place (a counter-based
-# generator, Philox [@salmon2011]). A sample is also masked the same way in whatever batch, on whatever machine, and after a
-# restart.
+# generator, Philox [@salmon2011]). A sample is also masked the same way in whatever batch, on whatever process, and after a
+# restart. (The GPU version has been compared in Triton's interpreter; whether it has run on a GPU is said below.)
 #
 # ## What 4M draws
 #
-# The paper describes this in words and figures. As NumPy-like pseudocode, for one sample with modalities of
-# `length[m]` tokens:
+# The paper describes this in words and figures. In text, runs of words are cut out and each run is replaced by one special token,
+# a *sentinel* (*span corruption*). α sets how evenly tokens are shared among modalities. As NumPy-like pseudocode, for one sample:
 #
 # ```python
 # def token_budgets(alpha, total, room):           # alpha, room: [M]
@@ -206,58 +217,69 @@ plots.box(f"""
 #     return tokens[given], tokens[asked]
 #
 # def mask_text(tokens, n_in, n_tgt):              # span corruption
-#     keep = uniform(0, 1)
+#     tokens = [*tokens, end][:max_tokens]
+#     keep = uniform(0, 1) if n_in > 0 else 0
 #     while True:
 #         masked = uniform(0, 1, len(tokens)) > keep
-#         given, asked = [], []
-#         for k, run in enumerate(runs(masked)):   # runs of equal values
-#             if masked[run]:
+#         given, asked, k = [], [], 0
+#         for run in runs(masked):                 # kept, masked, kept, ...
+#             if run.masked:
 #                 given += [sentinel[k]]
-#                 asked += [sentinel[k], *tokens[run]]
+#                 asked += [sentinel[k], *tokens[run.places]]
+#                 k += 1
 #             else:
-#                 given += tokens[run]
-#         asked += [next_sentinel]
+#                 given += [*tokens[run.places]]
+#         asked += [sentinel[k]]
+#         if n_in == 0:
+#             given = []
 #         if len(given) <= n_in:
 #             break
 #         keep *= 0.9                              # too long: draw again
-#     if len(asked) > n_tgt:                       # too long: a window
-#         asked = window(asked, n_tgt)             # from a random sentinel on
+#     if len(asked) > n_tgt:                       # too long: a window that
+#         asked = window(asked, n_tgt)             # starts at some sentinel
 #     return given, asked
 #
-# def mask(sample):                                # M kinds of data
-#     n_in  = token_budgets(alpha_in, N_in, length)
-#     room  = where(dense, length - n_in, length)
-#     n_tgt = token_budgets(alpha_tgt, N_tgt, room)
+# def mask(sample):                                # M modalities
+#     n_in  = token_budgets(alpha_in, randint(*N_in), max_tokens)
+#     room  = where(dense, max_tokens - n_in, max_tokens)
+#     n_tgt = token_budgets(alpha_tgt, randint(*N_tgt), room)
 #     parts = [mask_dense(*x) if is_dense else mask_text(*x)
 #              for x in zip(sample, n_in, n_tgt)]
 #     encoder = concatenate([given for given, asked in parts])
-#     decoder = concatenate([asked for given, asked in parts])
-#     return encoder, decoder                      # at most N_in, N_tgt
+#     decoder = [asked if is_dense else (asked[:-1], asked[1:])
+#                for given, asked in parts]        # text: read, predict next
+#     return encoder, concatenate(decoder)
 # ```
 #
 # and what the encoder and the decoder do with it:
 #
 # ```python
-# def embed(row):
-#     return token[row.ids] + position[row.position] + modality[row.modality]
-#
+# def embed(row):                                  # position: the place of an
+#     return (token[row.ids] + position[row.position]   # image token; in text
+#             + modality[row.modality])            # the number of kept tokens
+#                                                  # before
 # def loss(encoder, decoder):
 #     x = embed(encoder)                           # [N_in, width]
 #     for layer in encoder_layers:
 #         x = mlp(attention(x, x, x))
-#     q = embed(decoder)                           # [N_tgt, width]; image
-#                                                  # queries: a mask token
+#     q = embed(decoder)                           # [N_tgt, width]; ids of
+#                                                  # images: a mask token
 #     for layer in decoder_layers:
-#         # query i sees key j of its own kind of data; text: up to itself
+#         # query i sees key j of its own modality; text: up to itself
 #         q = attention(q, q, q, visible=start[i] <= j < end[i])
 #         q = attention(q, x, x)                   # all that was given
 #         q = mlp(q)
-#     logits = q @ vocabulary[decoder.modality]
-#     return cross_entropy(logits, decoder.targets)
+#     each = [cross_entropy(q[decoder.modality == m] @ vocabulary[m],
+#                           decoder.targets[decoder.modality == m]).mean()
+#             for m in modalities]                 # a missing one counts 0
+#     return mean(each)
 # ```
 #
-# The decoder sees a sample as blocks, one for each kind of data. So two numbers per query, start and end, say all that a
-# mask of all pairs says:
+# Left out: α comes from a mixture whose component is drawn per sample, blocks have residual connections and norms, and the
+# decoder's order of modalities is shuffled in every batch.
+#
+# In the decoder, queries of one modality stand side by side: a *segment*. So two numbers per query, start and end, say all that a
+# mask of all T×T pairs of T queries says:
 
 # %%
 #| label: fig-visible
@@ -284,8 +306,9 @@ plots.show(figure, alt=f"The first {words} queries are words and see what came b
 #
 # ## A masked batch
 #
-# Four phantom studies with three kinds of data: patches of the image (input only), patches of the label map, and the words of
-# the caption. Grey patches are not there. ⟨0⟩, ⟨1⟩, … are sentinels: each stands for words that were cut out.
+# Four phantom studies with three modalities: patches of the image (input only), patches of the label map (a colour for each organ;
+# the lesion is orange), and the words of the caption. The plain, pale patches are not there. ⟨0⟩, ⟨1⟩, … are sentinels. A target
+# that exceeds its budget is cut to a window, so some words are neither given nor asked for.
 
 # %%
 #| label: fig-batch
@@ -315,11 +338,12 @@ masking.widget(examples)
 
 # %% [markdown]
 # The budgets come from a Dirichlet distribution. A small α gives a sample to one or two kinds of data, a large one shares
-# evenly. The caption holds 20 tokens here. Where it was meant to give more, the rest goes to the others: hence the peak near 76.
+# evenly. The caption holds 20 tokens here. Where it was meant to give all 96, the other 76 go to the
+# image or the label map: hence the peak there.
 
 # %%
 #| label: fig-alpha
-#| fig-cap: "How many of 96 tokens the image gives, by α: three kinds of data, 5,000 draws each, in steps of 8 tokens."
+#| fig-cap: "How many of 96 tokens the image gives, by α: three modalities, 5,000 draws each, in steps of 8 tokens."
 #| fig-alt: "Lines of the share of draws by how many tokens the image gives, one line for each α."
 alphas, draws = (0.2, 0.5, 1.0, 5.0), 5000
 figure = go.Figure()
@@ -330,22 +354,26 @@ for alpha in alphas:
     budget = token_budgets(spec, room, seed=seed, sample_ids=torch.arange(draws))[0][:, 1]
     nothing[alpha] = float((budget == 0).double().mean())
     share = torch.bincount(budget // 8, minlength=13)[:13].double() / draws
-    figure.add_scatter(x=[8 * k + 3.5 for k in range(13)], y=share.tolist(), name=f"α = {alpha:g}", mode="lines+markers")
+    figure.add_scatter(x=[8 * k + 4 for k in range(12)] + [96], y=share.tolist(), name=f"α = {alpha:g}", mode="lines+markers")
 figure.update_xaxes(title="Tokens that the image gives")
 figure.update_yaxes(title="Share of draws", tickformat=".0%", rangemode="tozero")
-plots.show(figure, alt="The image gives nothing in " + ", ".join(f"{share:.0%} of draws at α = {alpha:g}" for alpha, share in nothing.items()) + ".")
+plots.show(
+    figure,
+    alt="At α = 5 the draws gather around a third of the tokens; the smaller α, the more of them lie at the ends. The image gives nothing in "
+    + ", ".join(f"{share:.0%} of draws at α = {alpha:g}" for alpha, share in nothing.items()) + ".",
+)
 
 # %% [markdown]
 # ## What is drawn differently here
 #
 # With `parity=True` the kernels draw what the public 4M code draws, to the statistics: means, variances and shares of empty
 # budgets agree within sampling error over 20,000 samples (a test). By default they do better where the public code loses
-# something: what a kind of data cannot use goes to those that can, missing data is no error, any number of sentinels works, and
-# a text that is too long keeps as much as fits on the first draw.
+# something: what a modality cannot use goes to those that can, missing data is no error, a text may need more sentinels than there are (they
+# repeat), and a text that is too long keeps as much as fits on the first draw.
 
 # %%
 #| label: tbl-filled
-#| tbl-cap: "Places of the encoder that hold a token: eight kinds of data, 256 places, texts of 20 tokens."
+#| tbl-cap: "Places of the encoder that hold a token: eight modalities, 256 places, texts of 20 tokens."
 plots.table(pd.DataFrame(
     [("4M's budgets (parity)", f"{record.metrics['filled_parity_percent']:.1f} %"), ("default", f"{record.metrics['filled_default_percent']:.1f} %")],
     columns=["budgets", "filled"],
@@ -355,12 +383,12 @@ plots.table(pd.DataFrame(
 # ## What masking costs
 #
 # Below, one sample at a time in Python is written with the steps of the public code; side by side on one machine, it takes
-# as long as that. *Batched* is plain PyTorch for the whole batch, *compiled* the default on a CPU (loops, compiled by Numba). Every result is checked against the specification before it is timed. Paths take turns, so noise
-# meets all of them; times are medians, on one CPU core.
+# as long as that. It includes turning text into tokens, as 4M does that anew for every sample and the kernels get tokens. *Batched* is plain PyTorch for the whole batch, *compiled* the default on a CPU (loops, compiled by Numba). Before a shape is timed, the first samples of each fast
+# version are compared with the specification. Versions take turns, so noise meets all of them; times are medians, on one CPU core.
 
 # %%
 #| label: fig-cost
-#| fig-cap: "Time to mask a sample in a batch of 256: eight kinds of data, 256 tokens given and 256 asked for. Medians; whiskers from 20 % to 80 % of calls; logarithmic axis."
+#| fig-cap: "Time to mask a sample in a batch of 256: eight modalities, 256 tokens given and 256 asked for. Medians; whiskers from 20 % to 80 % of calls; logarithmic axis."
 #| fig-alt: "Bars of microseconds per sample for each way of masking, with short and with long texts."
 NAMES = {"per sample": "one by one, Python", "batched": "batched, PyTorch", "compiled": "compiled, Numba"}
 main = rows[(rows["operation"] == "masking uniform") & (rows["batch"] == 256)]
@@ -378,22 +406,22 @@ plots.show(figure, alt="; ".join(f"{NAMES[row.path]}, {row.text} texts: {signifi
 
 # %%
 #| label: tbl-cost
-#| tbl-cap: "The same in numbers: time per sample, how many times faster than one by one, and the same ratio for calls right after another path, when caches are cold."
+#| tbl-cap: "The same in numbers: median time per sample, calls it is the median of, how many times faster than one by one, and the same ratio for the calls right after another version's, when caches are cold."
 table = []
 for row in main.itertuples():
     warm, cold = (ratio(cost("masking uniform", "per sample", column, text=row.text, **MAIN), getattr(row, column)) for column in ("p50_us", "cold_us"))
-    table.append((NAMES[row.path], row.text, significant(row.p50_us / 256), *("" if value is None else f"{value:.3g} ×" for value in (warm, cold))))
-plots.table(pd.DataFrame(table, columns=["way", "texts", "µs per sample", "faster", "faster, cold"]))
+    table.append((NAMES[row.path], row.text, significant(row.p50_us / 256), f"{row.calls}", *(times(value) for value in (warm, cold))))
+plots.table(pd.DataFrame(table, columns=["way", "texts", "µs per sample", "calls", "faster", "faster, cold"]))
 
 # %% [markdown]
 # ## Longer inputs
 #
-# The cost of masking one by one hardly grows with the number of tokens at first: it is the number of operations that costs.
-# The compiled loops read every place once, so their lead shrinks as inputs grow and reading them becomes the work.
+# One by one, the cost hardly grows with the number of tokens at first: it is the number of operations that costs. The fast
+# versions' cost grows with the number of places, so their lead shrinks as inputs grow.
 
 # %%
 #| label: fig-length
-#| fig-cap: "Time to mask a sample by the number of tokens given (as many are asked for). Each of six dense kinds of data has 196, 784, 4,096 and 16,384 places."
+#| fig-cap: "Time to mask a sample by the number of tokens given (as many are asked for), in batches of 256, 64, 16 and 4. The six dense modalities have 196, 784, 4,096 and 16,384 places each; texts stay short."
 #| fig-alt: "Lines of microseconds per sample against the number of tokens, one for each way of masking, on logarithmic axes."
 uniform = rows[(rows["operation"] == "masking uniform") & (rows["text"] == "short")]
 figure, said = go.Figure(), []
@@ -405,13 +433,21 @@ figure.update_xaxes(type="log", title="Tokens given per sample", tickvals=sorted
 figure.update_yaxes(type="log", title="µs per sample")
 plots.show(figure, alt="From 256 to 16,384 tokens: " + "; ".join(said) + ".")
 
+# %%
+#| echo: false
+leads = {
+    path: [ratio(cost("masking uniform", "per sample", text="short", budget=budget), cost("masking uniform", path, text="short", budget=budget)) for budget in (256, 1024, 4096, 16384)]
+    for path in ("compiled", "batched")
+}
+Markdown("At 256, 1,024, 4,096 and 16,384 tokens " + "; ".join(f"{path} is {', '.join(significant(lead) for lead in found_leads)} times faster than one by one" for path, found_leads in leads.items()) + ".")
+
 # %% [markdown]
-# The decoder's self-attention is where length hurts. Queries of one kind of data see each other (text only what came before), so the
-# T×T mask is a few blocks, and $[\mathit{start}, \mathit{end})$ per query says where they are. PyTorch attends to each block by itself:
+# The decoder's self-attention is where length hurts. Queries of one modality see each other (text only what came before), so the
+# T×T mask is a few segments on the diagonal. PyTorch attends to each segment by itself:
 
 # %%
 #| label: fig-attention
-#| fig-cap: "Time of the decoder's self-attention, forward and backward, for one sample: eight segments of equal length, six heads of width 64."
+#| fig-cap: "Time of the decoder's self-attention, forward and backward, of one layer, per sample (batches of 1; of 4 at 2,048): eight segments of equal length, six heads of width 64."
 #| fig-alt: "Lines of milliseconds against the number of queries, with a T×T mask and by segments, on logarithmic axes."
 attention = rows[(rows["operation"] == "attention") & (rows["batch"] <= 4)].assign(ms=lambda frame: frame["per_sample_us"] / 1000)
 figure = go.Figure()
@@ -427,14 +463,14 @@ plots.show(figure, alt="; ".join(f"T = {row.length:,.0f} {row.path}: {row.ms:.3g
 Markdown(
     f"By segments it is {n('attention_256_ratio')} times faster at 256 queries, {n('attention_1024_ratio')} times at 1,024 and {n('attention_2048_ratio')} times at 2,048 "
     f"({n('attention_2048_grouped_ratio')} times with six query heads on two key heads), with the same output and gradients. A T×T mask for 16,384 "
-    f"queries was not tried; by segments they take {n('attention_16384_s')} s. No shape of this run needed more than {n('peak_gib')} GiB of memory."
+    f"queries was not tried; by segments they take {n('attention_16384_s')} s. The benchmarks, a process of their own, needed at most {n('peak_gib')} GiB of memory."
 )
 
 # %% [markdown]
 # ## Other ways to choose
 #
 # 4M picks places independently of each other. Neighbouring patches are alike, so a model can often copy what it is asked for. Other
-# strategies, behind `MaskSpec.strategy`: *block-wise* picks contiguous blocks [@bao2022; @assran2023], *cosine* draws how much is
+# strategies, behind `MaskSpec.strategy`: *blockwise* picks contiguous blocks [@bao2022; @assran2023], *cosine* draws how much is
 # given by MaskGIT's schedule [@chang2022], *weighted* prefers tissue over background by given weights
 # [@efraimidis2006], and the *curriculum* starts with few given tokens and ends with the full budget. Which of them a model learns more from is a question for the
 # chapter that trains; here they are shown and timed.
@@ -446,7 +482,7 @@ Markdown(
 study = shown[1]
 variants = {
     "uniform": masking.specification(),
-    "block-wise": masking.specification(strategy="blockwise", block=3),
+    "blockwise": masking.specification(strategy="blockwise", block=3),
     "cosine": masking.specification(inputs=(16, 96), strategy="cosine"),
     "weighted": masking.specification(strategy="weighted"),
     "curriculum,<br>start": masking.specification(strategy="curriculum", first_input_tokens=24, progress=0.0),
@@ -465,8 +501,20 @@ for operation, part in rows[rows["operation"].str.startswith("masking ") & (rows
     base = cost(operation, "per sample", text="short")
     for row in part[part["path"] != "per sample"].itertuples():
         faster = ratio(base, row.p50_us)
-        table.append((operation.removeprefix("masking ").replace(" parity", ", parity"), NAMES[row.path], significant(row.per_sample_us), "" if faster is None else f"{faster:.3g} ×"))
+        table.append((operation.removeprefix("masking ").replace(" parity", ", parity"), NAMES[row.path], significant(row.per_sample_us), times(faster)))
 plots.table(pd.DataFrame(table, columns=["strategy", "way", "µs per sample", "faster"]))
+
+# %% [markdown]
+# ## Embedding only what was chosen
+#
+# 4M's model embeds every place of every modality, sorts the places by whether they were chosen, and moves the embeddings of
+# those to the front. The kernels hand out what was chosen, so only that is looked up. Same output, checked:
+
+# %%
+#| label: tbl-embedding
+#| tbl-cap: "The encoder's embedding, forward: 64 samples, 256 tokens of 2,204 places, width 384."
+embedding = {path: cost("embedding width 384", path) for path in ("embed all, select", "embed selected")}
+plots.table(pd.DataFrame([(path, significant(us / 1000), times(ratio(embedding["embed all, select"], us))) for path, us in embedding.items()], columns=["way", "ms", "faster"]))
 
 # %% [markdown]
 # ## What it is worth inside a training step
@@ -477,24 +525,24 @@ plots.table(pd.DataFrame(table, columns=["strategy", "way", "µs per sample", "f
 
 # %%
 #| label: tbl-step
-#| tbl-cap: "A training step (masking, forward, backward, optimiser), two ways: median times, the masking alone, and how many times faster the step is."
+#| tbl-cap: "A training step (masking, forward, backward, optimiser), two ways: median times, the masking alone (with cold caches), its share, and how many times faster the step is."
 table = []
 for row in rows[rows["operation"] == STEP].itertuples():
     shape = {"batch": row.batch, "budget": row.budget}
-    alone = cost(STEP_MASKING, row.path, **shape)
+    alone = cost(STEP_MASKING, row.path, "cold_us", **shape)
     faster = ratio(cost(STEP, "4M's way", **shape), row.p50_us)
-    table.append((f"{row.batch:.0f} × {row.budget:,.0f}", row.path, significant(row.p50_us / 1000), significant(alone / 1000), f"{alone / row.p50_us:.2%}", f"{faster:.2f} ×"))
+    table.append((f"{row.batch:.0f} × {row.budget:,.0f}", row.path, significant(row.p50_us / 1000), significant(alone / 1000), f"{alone / row.p50_us:.2%}", times(faster)))
 plots.table(pd.DataFrame(table, columns=["samples × tokens", "way", "step, ms", "masking, ms", "share", "faster"]))
 
 # %% [markdown]
-# On a CPU the model's own arithmetic takes nearly all of a step, and a worker process of the data loader would hide the masking.
-# A GPU takes many more samples a second, each of which must have been masked by then.
+# Masking itself is a small part of a step on a CPU: nearly all of the gain comes from embedding less and from the smaller
+# attention. A GPU takes many more samples a second, each of which must have been masked by then.
 
 # %%
 #| label: tbl-workers
-#| tbl-cap: "CPU cores that masking keeps busy, if a GPU consumes so many samples a second: the time per sample of this run, times the rate."
+#| tbl-cap: "CPU cores that masking keeps busy, if a GPU consumes so many samples a second: the time per sample of this run, with cold caches, times the rate."
 rates = (100, 1000, 5000, 20000)
-per_sample = {path: cost("masking uniform", path, text="short", **MAIN) for path in ("per sample", "batched", "compiled")}
+per_sample = {path: cost("masking uniform", path, "cold_us", text="short", **MAIN) for path in ("per sample", "batched", "compiled")}
 table = [
     (NAMES[path], *(f"{us / 256 * 1e-6 * rate:.2g}" for rate in rates)) for path, us in per_sample.items()
 ]
@@ -508,9 +556,14 @@ plots.table(pd.DataFrame(table, columns=["way", *(f"{rate:,} per second" for rat
 tables = {"this run": record.curves["gpu_rows"]}
 tables |= {f"of record ({name})": old["curves"].get("gpu_rows", []) for name, old in results.of_record(CHAPTER).items()}
 tables = {source: table for source, table in tables.items() if table}
-columns = ["operation", "path", "batch", "budget", "text", "p50_us", "kernels", "bandwidth_share", "device"]
 for source, table in tables.items():
-    display(Markdown(f"GPU rows {source}:"), plots.table(pd.DataFrame(table)[columns].fillna("")))
+    table = pd.DataFrame(table)
+    display(Markdown(f"On {table['device'].iloc[0]}, {source}; the ratio is to the fused kernel at the same shape:"))
+    shown_rows = []
+    for row in table[table["operation"].str.startswith("masking")].itertuples():
+        fused = cost(row.operation, "fused", table=table, batch=row.batch, budget=row.budget, text=row.text)
+        shown_rows.append((row.operation, f"{row.batch:.0f} × {row.budget:,.0f}", row.text, row.path, significant(row.p50_us), f"{row.kernels:.0f}", times(ratio(row.p50_us, fused))))
+    display(plots.table(pd.DataFrame(shown_rows, columns=["operation", "batch × tokens", "texts", "way", "µs a batch", "kernels launched", "slower"])))
 if not tables:
     display(Markdown(
         "No GPU figure has been measured yet. The Triton kernel gives the same masks as the specification in Triton's interpreter, which "
@@ -525,14 +578,18 @@ if not tables:
 #| echo: false
 Markdown(f"""
 - **What the comparison is.** One by one is our own rewrite of the public code's steps, not the public code itself. It ran beside the public code on
-  one machine and took as long; it does not use several processes, as a data loader can.
-- **Cold caches.** Right after other work the compiled path is {n('cold_compiled_ratio')} times faster than one by one, not {n('short_compiled_ratio')}: a single call
-  spends much of its time fetching memory. A training loop, which masks once a step, sees the cold figure.
-- **Short inputs.** Every segment is a call of its own. For 64 samples of 256 queries, a T×T mask takes {n('attention_short_batch_ratio', 2)} times as long as
-  attention by segments: below 1, the mask is the better choice.
-- **Small model.** The training step is that of a model of two layers and a width of 128. A larger one spends a larger share of a step
-  in its matrices, so masking and embedding matter less on a CPU.
-- **Noise.** Timings on shared machines vary by 20 to 40 %. Ratios within a row of alternating calls vary less.
+  one machine and took as long ([journal](../journal/2026-11-22-masking-paths.qmd)). It does not use several processes, as a data loader can.
+- **Tokenising.** It is {n('short_tokenising_percent', 2)} % of one by one with short texts and {n('long_tokenising_percent', 2)} % with long ones. Without it the compiled version would be
+  {n('short_compiled_ratio_without_tokenising')} and {n('long_compiled_ratio_without_tokenising')} times faster.
+- **Cold caches.** Right after other work the compiled version is {n('cold_compiled_ratio')} times faster than one by one, not {n('short_compiled_ratio')}. A training loop,
+  which masks once a step, sees the cold figure.
+- **Short inputs.** Every segment is a call of its own. For 64 samples of 256 queries, attention by segments is {n('attention_short_batch_ratio', 2)} times faster than
+  with a T×T mask; below 1 the mask is the better choice.
+- **Equal segments.** Attention was timed with eight segments of equal length. With unequal budgets one segment holds more of the pairs, and the gain is smaller.
+- **Small model.** The training step is that of a model with two encoder and two decoder layers of width 128. A larger one spends more of a step
+  in its matrices, so masking and embedding matter less.
+- **Few calls.** In quick runs slow versions are called three times; the tables say how often.
+- **Noise.** Timings on shared machines vary from run to run. Ratios within one run vary less; a result of record, where there is one, stands beside this run below.
 - **Not a result about learning.** Nothing here says which strategy or which α trains a better model.
 """)
 

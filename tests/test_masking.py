@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
+from medmm_kernels.spec import STRATEGIES
 from medmm_lib import data, masking
-
-STRATEGIES = ["uniform", "blockwise", "cosine", "weighted", "curriculum"]
 
 
 @pytest.fixture(scope="module")

@@ -63,13 +63,16 @@ def samples(count: int, places: int, text: str, seed: int = 0) -> list[dict[str,
 def collated(rows: list[dict]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """The same samples as one batch, tokenised once: tokens and lengths."""
     tokenizer = word_tokenizer(SENTINELS)
+    texts = [{n: torch.tensor([*tokenizer.encode(row[n]).ids, 1]) for n in ("caption", "det")} for row in rows]
+    return stacked([row | text for row, text in zip(rows, texts, strict=True)])
+
+
+def stacked(rows: list[dict[str, torch.Tensor]]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Samples whose texts are tokens as one batch: tokens and lengths."""
     tokens = {name: torch.stack([row[name] for row in rows]) for name in DENSE}
-    lengths = {}
     for name in ("caption", "det"):
-        ids = [torch.tensor([*tokenizer.encode(row[name]).ids, 1]) for row in rows]
-        tokens[name] = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-        lengths[name] = torch.tensor([len(i) for i in ids])
-    return tokens, lengths
+        tokens[name] = torch.nn.utils.rnn.pad_sequence([row[name] for row in rows], batch_first=True)
+    return tokens, {name: torch.tensor([len(row[name]) for row in rows]) for name in ("caption", "det")}
 
 
 def assert_equal(result: MaskedBatch, expected: MaskedBatch) -> None:
@@ -106,6 +109,7 @@ def masking(
     paths: dict[str, Callable] = {}
     if device.type == "cpu":
         per_sample = PerSampleMasking(spec, word_tokenizer(SENTINELS))
+        # Always 4M's uniform choice, whatever the strategy of the others.
         paths["per sample"] = lambda: [per_sample(sample) for sample in held]
         paths["compiled"] = path(compiled)
     else:
@@ -135,6 +139,20 @@ def masking(
     return Case(paths, check, shape, {name: written + read for name in paths if name != "per sample"})
 
 
+def tokenising(rows: int, text: str) -> Case:
+    """Turning the texts of a batch into tokens, which masking one by one does anew for every sample."""
+    tokenizer, held = word_tokenizer(SENTINELS), samples(rows, 1, text)
+
+    def call() -> list:
+        return [tokenizer.encode(sample[name]).ids for sample in held for name in ("caption", "det")]
+
+    def check() -> None:
+        if [len(ids) for ids in call()] != [len(sample[n].split()) for sample in held for n in ("caption", "det")]:
+            raise SystemExit("a word is not one token; nothing is measured")
+
+    return Case({"per sample": call}, check, {"operation": "tokenising", "batch": rows, "text": text})
+
+
 def embedding(rows: int, width: int, budget: int = 256, places: int = 196) -> Case:
     """Embedding all tokens and selecting, as 4M's model does, and embedding only the selected ones."""
     spec = specification(budget, places)
@@ -150,7 +168,7 @@ def embedding(rows: int, width: int, budget: int = 256, places: int = 196) -> Ca
     first_id, first_position = (torch.tensor([0, *x]).cumsum(0)[:-1] for x in (sizes, spans))
 
     # 4M's data: a row of every place of every modality, text with its input at the front, and which are shown.
-    whole, shown, where = [], [], []
+    whole, shown = [], []
     for m, name in enumerate(spec.names):
         mine = encoder.modality == m
         columns = spans[m] if spec.modalities[name].kind == "dense" else 2 * (MOST_TEXT + 1)
@@ -163,11 +181,17 @@ def embedding(rows: int, width: int, budget: int = 256, places: int = 196) -> Ca
         visible[b, place] = True
         whole.append(row)
         shown.append(visible)
-        where.append(torch.arange(columns).clamp(max=spans[m] - 1).expand(rows, -1))
+
+    def placed(m: int) -> torch.Tensor:
+        """Position and modality of all places: looked up for text, the same in every sample for an image."""
+        table = positions[first_position[m] : first_position[m] + spans[m]]
+        if spec.modalities[spec.names[m]].kind == "dense":
+            return (table + kinds[m]).expand(rows, -1, -1)
+        return F.embedding(torch.arange(whole[m].shape[1]).clamp(max=spans[m] - 1).expand(rows, -1), table) + kinds[m]
 
     def embed_all() -> torch.Tensor:
         x = [F.embedding(row + first_id[m], table) for m, row in enumerate(whole)]
-        emb = [F.embedding(place + first_position[m], positions) + kinds[m] for m, place in enumerate(where)]
+        emb = [placed(m) for m in range(len(whole))]
         x, emb, hidden = torch.cat(x, 1), torch.cat(emb, 1), ~torch.cat(shown, 1)
         order = torch.argsort(hidden + torch.arange(hidden.shape[1]) * 1e-6, dim=1)[:, :budget]
         index = order[..., None].expand(-1, -1, width)
@@ -220,9 +244,8 @@ def attention(rows: int, length: int, heads: int = 6, key_heads: int = 6, width:
             return
         outputs = with_mask(), by_segments()
         gradients = (torch.autograd.grad(o, qkv, gradient) for o in outputs)
-        for ours, theirs in zip((outputs[1],), (outputs[0],), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-        for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
+        for theirs, ours in zip(*gradients, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
     paths = {"by segments": step(by_segments)} | ({"T×T mask": step(with_mask)} if dense else {})
@@ -233,7 +256,11 @@ def attention(rows: int, length: int, heads: int = 6, key_heads: int = 6, width:
 def training(
     rows: int, budget: int, places: int, device: torch.device, width: int = 128, layers: int = 2, vocabulary: int = 4096
 ) -> list[Case]:
-    """A training step (masking, forward, backward, AdamW), and its masking alone: 4M's way and with the kernels."""
+    """A training step (masking, forward, backward, AdamW), and its masking alone: 4M's way and with the kernels.
+
+    Masking one by one tokenises, masks and stacks samples; the kernels pad and stack samples that were tokenised once,
+    then mask. 4M masks in processes beside the step, which is not imitated.
+    """
     spec = specification(budget, places)
     held = [
         {n: t % vocabulary if isinstance(t, torch.Tensor) else t for n, t in sample.items()}
@@ -250,8 +277,15 @@ def training(
         made = training_rows([per_sample(sample) for sample in held], spec.names)
         return FullLength(*([row.to(device) for row in field] for field in made))
 
+    tokenised = [
+        sample | {name: tokens[name][row, : lengths[name][row]].cpu() for name in lengths}
+        for row, sample in enumerate(held)
+    ]
+
     def mask_all() -> MaskedBatch:
-        return mask_batch(tokens, lengths, spec, seed=3, sample_ids=ids)
+        batch_tokens, batch_lengths = stacked(tokenised)
+        part = ({n: t.to(device) for n, t in given.items()} for given in (batch_tokens, batch_lengths))
+        return mask_batch(*part, spec, seed=3, sample_ids=ids)
 
     def step(mask: Callable[[], object], loss: Callable[[object], torch.Tensor]) -> Callable[[], None]:
         def call() -> None:
@@ -270,7 +304,7 @@ def training(
             whole = full_length(on_cpu, {n: t.cpu() for n, t in tokens.items()}, spec)
             whole = FullLength(*([row.to(device) for row in field] for field in whole))
             losses = float(model.of_batch(masked)), float(model.of_full_length(whole))
-        if abs(losses[0] - losses[1]) > 1e-4 * losses[0]:
+        if not abs(losses[0] - losses[1]) <= 1e-4 * losses[0]:  # not a number is refused too
             raise SystemExit(f"the two ways give the losses {losses} on the same masks; nothing is measured")
 
     shape = {"batch": rows, "budget": budget, "places": places, "text": "short"}
@@ -279,5 +313,5 @@ def training(
     name = f"width {width}, {layers} + {layers} layers"
     return [
         Case(steps, check, {"operation": f"training step, {name}", **shape}),
-        Case(masks, check, {"operation": f"masking in the step, {name}", **shape}),
+        Case(masks, lambda: None, {"operation": f"masking in the step, {name}", **shape}),  # checked by the step's
     ]

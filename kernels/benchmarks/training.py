@@ -61,6 +61,7 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         modalities = [spec.modalities[name] for name in spec.names]
         self.spec, self.text = spec, [m.kind == "sequence" for m in modalities]
+        self.asked = [m.target_alpha != 0 for m in modalities]  # the others have no decoder embedding
         spans = [2 * (m.max_tokens + 1) if m.kind == "sequence" else m.max_tokens for m in modalities]
         first = torch.tensor([0, *spans]).cumsum(0)
         self.register_buffer("first", first[:-1])
@@ -98,6 +99,14 @@ class EncoderDecoder(nn.Module):
 
         return self.loss(x * encoder.valid[..., None], encoder.valid, queries, attend, decoder.targets)
 
+    def placed(self, m: int, hidden: torch.Tensor) -> torch.Tensor:
+        """Position and modality of all places: an image's are the same in every sample, a text's count its tokens."""
+        if self.text[m]:
+            where = (~hidden).cumsum(1).sub(1).clamp(min=0)
+            return self.position(where + self.first[m]) + self.kind.weight[m]
+        places = self.position.weight[self.first[m] : self.first[m] + hidden.shape[1]]
+        return (places + self.kind.weight[m]).expand(len(hidden), -1, -1)
+
     def of_full_length(self, rows: FullLength) -> torch.Tensor:
         """The loss from rows of all places: all are embedded, then selected by a sort."""
         n_in, n_tgt = self.spec.widths
@@ -105,19 +114,18 @@ class EncoderDecoder(nn.Module):
         contents, wheres, asked, targets, attention, kinds = [], [], [], [], [], []
         for m, text in enumerate(self.text):
             ids, shown, wanted, extent = (field[m] for field in rows)
-            column = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-            where = (~shown).cumsum(1).sub(1).clamp(min=0) if text else column
             embedded.append(self.token(ids))
-            places.append(self.position(where + self.first[m]) + self.kind.weight[m])
+            places.append(self.placed(m, shown))
             hidden.append(shown)
+            if not self.asked[m]:
+                continue
             if text:  # a place reads its token and predicts the next one
-                where = (~wanted).cumsum(1).sub(1).clamp(min=0)[:, :-1]
                 content, target, wanted = self.token(ids[:, :-1]), ids[:, 1:], wanted[:, :-1] | wanted[:, 1:]
                 extent = (~wanted).int()
             else:
-                content, where, target = self.mask_token.expand(*ids.shape, -1), column, ids
+                content, target = self.mask_token.expand(*ids.shape, -1), ids
             contents.append(content)
-            wheres.append(self.position(where + self.first[m]) + self.kind.weight[m])
+            wheres.append(self.placed(m, wanted))
             asked.append(wanted)
             targets.append(target)
             attention.append(extent)

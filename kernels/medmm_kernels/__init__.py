@@ -1,9 +1,8 @@
 """4M's masking for a whole batch at once, and attention by segments.
 
 `mask_batch` draws token budgets, picks dense places, corrupts text and packs encoder and decoder rows, on the device of
-the tokens. Four paths give the same result bit for bit: `naive` (the specification), `batched` (PyTorch), `compiled`
-(CPU) and
-`fused` (one Triton kernel); `mask_batch` takes the fastest that the device can run.
+the tokens. Four paths give the same result bit for bit in the tests: `naive` (the specification), `batched` (PyTorch),
+`compiled` (CPU) and `fused` (one Triton kernel); `mask_batch` takes the fastest that the device can run.
 """
 
 import logging
@@ -46,10 +45,12 @@ def mask_batch(
     [B, N] is for the strategy `weighted`.
 
     A sample is masked by the bits of (seed, sample id) alone, int64, whatever the batch or the rank: pass other seeds
-    or ids in every epoch. Under CUDA graphs the seed is part of the capture; let the ids change.
+    or ids in every epoch. Under CUDA graphs call it once before the capture; the seed is part of the
+    capture, the ids are read anew.
 
     Raises ValueError that names what does not fit the spec.
     """
+    batch.check_samples(sample_ids, seed)
     given = batch.inputs(tokens, lengths, spec, sample_ids, weights)
     if torch.compiler.is_compiling():
         # An operator of its own: it is opaque to the compiler, which knows the shapes of its result.
@@ -64,6 +65,7 @@ def token_budgets(
 
     They are what `mask_batch` starts from; by default it hands on what a text, once corrupted, does not use.
     """
+    batch.check_samples(sample_ids, seed)
     if capacities.shape != (len(sample_ids), len(spec.names)):
         expected = [len(sample_ids), len(spec.names)]
         raise ValueError(

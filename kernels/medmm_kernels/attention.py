@@ -3,8 +3,8 @@ exists.
 
 4M separates its decoder's self-attention by modality and keeps text causal (Mizrahi et al. 2023, section 2.2). The
 blocks of the modalities are contiguous, so two integers a query say what a T×T mask says. PyTorch does the attention
-itself: on a CPU
-`scaled_dot_product_attention` of every segment, elsewhere FlexAttention (Dong et al. 2024) with a block mask.
+itself: on a CPU `scaled_dot_product_attention` of every segment, elsewhere FlexAttention (Dong et al. 2024) with a
+block mask.
 """
 
 from functools import cache
@@ -22,8 +22,7 @@ def segment_attention(
     """softmax(q kᵀ / √D) v over the keys [start, end) of each query; 0 where there are none.
 
     q [B, H, T, D], k and v [B, H / groups, T, D] (grouped-query attention: Ainslie et al. 2023), start and end [B, T]
-    as
-    `MaskedBatch.decoder` holds them: contiguous segments, causal (end = own place + 1) or full (end = that of the
+    as `MaskedBatch.decoder` holds them: contiguous segments, causal (end = own place + 1) or full (end = that of the
     segment). → [B, H, T, D]. Raises ValueError where the shapes don't fit, and on a CPU where start and end are
     anything else.
     """
@@ -74,6 +73,8 @@ def segments(start: torch.Tensor, end: torch.Tensor) -> list[tuple[int, bool | N
 def _attend_segments(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor
 ) -> torch.Tensor:
+    if q.numel() == 0:
+        return torch.zeros_like(q)
     parts = segments(start, end)
     sizes = [size for size, _ in parts]
     grouped = q.shape[1] != k.shape[1]

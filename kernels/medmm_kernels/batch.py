@@ -77,11 +77,14 @@ def inputs(
             if name not in spec.modalities or name not in tokens:
                 known = spec.names if argument == "tokens" else sorted(tokens)
                 raise ValueError(f"{argument}[{name!r}] is of no known modality; expected one of {', '.join(known)}")
-            if tensor.shape[0] != batch or tensor.device != device:
+            expected, shape = ("[B]", [batch]) if argument == "lengths" else ("[B, N]", [batch, *tensor.shape[1:2]])
+            if list(tensor.shape) != shape or tensor.device != device:
                 raise ValueError(
-                    f"{argument}[{name!r}] has {tensor.shape[0]} rows on {tensor.device}; "
-                    f"expected {batch} on {device}, as sample_ids"
+                    f"{argument}[{name!r}] is {list(tensor.shape)} on {tensor.device}; expected {expected} with "
+                    f"B = {batch} on {device}, as sample_ids"
                 )
+            if argument == "lengths":
+                _check_whole(f"lengths[{name!r}]", tensor)
     dtype = next((rows.dtype for rows in tokens.values()), torch.int64)
     absent = torch.empty(batch, 0, dtype=dtype, device=device)
     rows = [_rows(tokens.get(name, absent), dtype, name, spec) for name in spec.names]
@@ -91,6 +94,20 @@ def inputs(
     widths = [row.shape[1] for row in rows]
     held = [lengths[name].long().contiguous() if name in lengths else None for name in spec.names]
     return Inputs(rows, widths, held, weighed, sample_ids.long().contiguous())
+
+
+def check_samples(sample_ids: torch.Tensor, seed: int) -> None:
+    """Raise ValueError unless sample ids are whole numbers [B] and the seed fits in 64 bits."""
+    if sample_ids.ndim != 1:
+        raise ValueError(f"sample_ids is {list(sample_ids.shape)}; expected [B]")
+    _check_whole("sample_ids", sample_ids)
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise ValueError(f"seed is {seed}; expected -2^63 to 2^63 - 1")
+
+
+def _check_whole(name: str, tensor: torch.Tensor) -> None:
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name} is {tensor.dtype}; expected whole numbers, such as int64")
 
 
 def _rows(rows: torch.Tensor, dtype: torch.dtype, name: str, spec: MaskSpec) -> torch.Tensor:
@@ -113,7 +130,7 @@ def _weights(weights: torch.Tensor, tokens: torch.Tensor, name: str, spec: MaskS
         )
     if weights.device.type == "cpu" and not (weights >= 0).all():
         raise ValueError(f"weights[{name!r}] holds a negative number or NaN; expected numbers from 0 on")
-    return weights.float().contiguous()
+    return weights.float().abs().contiguous()  # −0 would win every race
 
 
 def raise_length(inputs: Inputs, spec: MaskSpec, sample: int, modality: int) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,8 +16,8 @@ from scipy import special
 Kind = Literal["dense", "sequence"]
 Keep = Literal["uniform", "all", "binary"]
 Strategy = Literal["uniform", "blockwise", "cosine", "weighted", "curriculum"]
-KEEPS = ("uniform", "all", "binary")
-STRATEGIES = ("uniform", "blockwise", "cosine", "weighted", "curriculum")
+KEEPS: tuple[Keep, ...] = get_args(Keep)
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 MOST_PLACES = 1 << 16  # the place of a token is kept in 16 bits of its key
 MOST_MODALITIES = 64
 _HANDLES = itertools.count()
@@ -97,6 +97,10 @@ class MaskSpec:
         _OF_HANDLE[self.handle] = self
         _ = self.names, self.components, self.widths, self.totals  # torch.compile can read them, but not compute them
 
+    def __reduce__(self) -> tuple:
+        """Pickle the fields alone: another process has its own handles."""
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self) if field.init)
+
     @staticmethod
     def of_handle(handle: int) -> "MaskSpec":
         """The spec with this number, by which an operator of PyTorch, which takes no other objects, is told it."""
@@ -170,9 +174,13 @@ def _check(spec: MaskSpec) -> None:
     count = len(spec.modalities)
     expect(1 <= count <= MOST_MODALITIES, "the number of modalities", count, f"1 to {MOST_MODALITIES}")
     expect(spec.strategy in STRATEGIES, "strategy", spec.strategy, " or ".join(STRATEGIES))
-    for name in ("input_tokens", "target_tokens"):
-        low, high = _range(getattr(spec, name))
-        expect(0 <= low <= high <= MOST_PLACES, name, getattr(spec, name), "0 <= smallest <= largest <= 65536")
+    for name in ("input_tokens", "target_tokens", "first_input_tokens"):
+        given = getattr(spec, name)
+        if name == "first_input_tokens" and given is None:
+            continue
+        whole = all(isinstance(n, int) for n in _tuple(given)) and len(_tuple(given)) in (1, 2)
+        low, high = _range(given) if whole else (1, 0)
+        expect(0 <= low <= high <= MOST_PLACES, name, given, "a whole number or two, 0 <= smallest <= largest <= 65536")
     if spec.strategy == "curriculum":
         expect(spec.first_input_tokens is not None, "first_input_tokens", None, "the input range to start from")
         expect(0.0 <= spec.progress <= 1.0, "progress", spec.progress, "a number from 0 to 1")
@@ -200,7 +208,12 @@ def _check(spec: MaskSpec) -> None:
             expect(spec.strategy != "blockwise", f"{name}.grid", None, "rows and columns, for block-wise masking")
     weights = spec.mixture or (1.0,) * spec.components
     expect(len(weights) == spec.components, "mixture", spec.mixture, f"{spec.components} weights, one a component")
-    expect(min(weights) >= 0 and sum(weights) > 0, "mixture", spec.mixture, "weights from 0 on, not all 0")
+    expect(
+        all(0 <= w < math.inf for w in weights) and sum(weights) > 0,
+        "mixture",
+        spec.mixture,
+        "numbers from 0 on, not all 0",
+    )
 
 
 def _cuts(weights: np.ndarray) -> np.ndarray:
@@ -242,7 +255,7 @@ def _tables(spec: MaskSpec) -> tuple[np.ndarray, ...]:
         for side in range(2):
             weights = np.zeros(count)
             drawn = alpha[c, side] > 0
-            if drawn.any():
+            if drawn.any() and spec.parity:  # only 4M's budgets draw left-over tokens so
                 weights[drawn] = largest_share_probabilities(alpha[c, side][drawn])
             else:
                 weights[0] = 1.0  # arg-max of equal shares: the first

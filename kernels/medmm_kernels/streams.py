@@ -3,7 +3,7 @@
 Every draw is a word of Philox4x32-7 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; seven rounds
 pass all of BigCrush), a function of a key and a counter without any state. The key is the seed; the counter is (block,
 stream, sample id low, sample id high), where word `w` of a stream is word `w % 4` of block `w // 4`. So a sample draws
-the same bits in whatever batch, on whatever rank and device it is masked, and every path below can be compared with
+the same bits in whatever batch, on whatever rank and device it is masked, and every path can be compared with
 every other on the same bits.
 
 `stream = purpose + 16 · modality + 65536 · attempt`.

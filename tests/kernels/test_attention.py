@@ -81,3 +81,9 @@ def test_shapes_that_do_not_fit_are_refused():
         segment_attention(q, k, k, place, place + 5)
     with pytest.raises(ValueError, match="start is"):
         segment_attention(q, q, q, place[:, :4], place + 5)
+
+
+@pytest.mark.parametrize(("rows", "length"), [(0, 5), (2, 0)])
+def test_nothing_attends_to_nothing(rows, length):
+    empty, extent = torch.zeros(rows, 2, length, 4), torch.zeros(rows, length, dtype=torch.int32)
+    assert segment_attention(empty, empty, empty, extent, extent).shape == empty.shape

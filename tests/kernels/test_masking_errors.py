@@ -25,6 +25,9 @@ DENSE, TEXT = Modality("dense", 9, 1.0, 1.0), Modality("sequence", 5, 1.0, 1.0)
         ({"modalities": {"a": DENSE}, "mixture": (1.0, 2.0)}, "mixture"),
         ({"modalities": {"a": DENSE}, "strategy": "curriculum"}, "first_input_tokens is None"),
         ({"modalities": {"a": DENSE}, "first_input_tokens": 3}, "first_input_tokens is 3; expected None"),
+        ({"modalities": {"a": DENSE}, "strategy": "curriculum", "first_input_tokens": (9, 8)}, "first_input_tokens is"),
+        ({"modalities": {"a": DENSE}, "target_tokens": 4.0}, "target_tokens is 4.0; expected a whole number"),
+        ({"modalities": {"a": DENSE}, "mixture": (float("inf"),)}, "mixture"),
     ],
 )
 def test_spec(fields, message):
@@ -41,18 +44,40 @@ def rows(*shape, dtype=torch.int64):
     [
         ({"b": rows(2, 9)}, {}, "tokens\\['b'\\] is of no known modality; expected one of a, t"),
         ({"a": rows(2, 9)}, {"t": rows(2)}, "lengths\\['t'\\] is of no known modality"),
-        ({"a": rows(3, 9)}, {}, "tokens\\['a'\\] has 3 rows on cpu; expected 2"),
+        ({"a": rows(3, 9)}, {}, "tokens\\['a'\\] is \\[3, 9\\] on cpu; expected \\[B, N\\] with B = 2"),
         ({"a": rows(2, 10)}, {}, "tokens\\['a'\\] is \\[2, 10\\]; expected \\[B, at most 9\\]"),
         ({"a": rows(2, 9, dtype=torch.float32)}, {}, "expected int32 or int64"),
         ({"a": rows(2, 9), "t": rows(2, 5, dtype=torch.int32)}, {}, "the same in all modalities"),
         ({"a": rows(2, 9)}, {"a": torch.tensor([9, 10])}, "lengths\\['a'\\]\\[1\\] is 10; expected 0 to 9"),
         ({"a": rows(2, 9)}, {"a": torch.tensor([-1, 9])}, "lengths\\['a'\\]\\[0\\] is -1"),
+        ({"a": rows(2, 9)}, {"a": rows(2, 2)}, "lengths\\['a'\\] is \\[2, 2\\] on cpu; expected \\[B\\]"),
+        (
+            {"a": rows(2, 9)},
+            {"a": torch.tensor([1.5, 2.0])},
+            "lengths\\['a'\\] is torch.float32; expected whole numbers",
+        ),
     ],
 )
 def test_batch(tokens, lengths, message):
     spec = MaskSpec({"a": DENSE, "t": TEXT}, 4, 4, 1, 2)
     with pytest.raises(ValueError, match=message):
         mask_batch(tokens, lengths, spec, seed=0, sample_ids=torch.arange(2))
+
+
+@pytest.mark.parametrize(
+    ("ids", "seed", "message"),
+    [
+        (torch.zeros(2, 2, dtype=torch.int64), 0, "sample_ids is \\[2, 2\\]; expected \\[B\\]"),
+        (torch.zeros(2), 0, "sample_ids is torch.float32"),
+        (torch.arange(2), 1 << 63, "seed is 9223372036854775808; expected"),
+    ],
+)
+def test_samples(ids, seed, message):
+    spec = MaskSpec({"a": DENSE}, 4, 4)
+    with pytest.raises(ValueError, match=message):
+        mask_batch({"a": rows(2, 9)}, {}, spec, seed=seed, sample_ids=ids)
+    with pytest.raises(ValueError, match=message):
+        token_budgets(spec, rows(2, 1), seed=seed, sample_ids=ids)
 
 
 def test_weights():

@@ -106,14 +106,44 @@ def test_one_modality_one_sample_int32(generator):
     assert_paths_agree(tokens, {}, spec, sample_ids=torch.tensor([2**40]), seed=2**50)
 
 
+@pytest.mark.parametrize("sample", [0, -1, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("seed", [-1, 2**63 - 1, -(2**63)])
+def test_every_sample_id_and_seed_counts(sample, seed, generator):
+    spec = MaskSpec({"a": Modality("dense", 5, 1.0, 1.0), "t": Modality("sequence", 5, 1.0, 1.0)}, 3, 2, 1, 4)
+    assert_paths_agree(random_tokens(1, generator, a=5, t=5), {}, spec, sample_ids=torch.tensor([sample]), seed=seed)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_empty_batches_and_empty_rows(rows, generator):
+    spec = MaskSpec({"a": Modality("dense", 5, 1.0, 1.0), "t": Modality("sequence", 5, 1.0, 1.0)}, 3, 2, 1, 4)
+    assert_paths_agree(random_tokens(rows, generator, a=0, t=0), {}, spec)
+
+
+def test_a_weight_of_minus_zero_is_no_weight(generator):
+    spec = MaskSpec({"a": Modality("dense", 5, 1.0, 1.0)}, 2, 2, strategy="weighted")
+    weights = {"a": torch.tensor([[1.0, 1.0, -0.0, 1.0, 1.0]])}
+    assert_paths_agree(random_tokens(1, generator, a=5), {}, spec, weights)
+
+
+@pytest.mark.parametrize("parity", [False, True])
+def test_budgets_agree(parity):
+    spec, ids = eight(0.3, parity=parity), torch.arange(30)
+    capacities = torch.randint(0, 200, (30, 8), generator=torch.Generator().manual_seed(0))
+    budgets = [torch.stack(path.token_budgets(capacities, spec, 5, ids)) for path in (batched, compiled)]
+    loops = [naive.token_budgets(spec, row.tolist(), 5, k) for k, row in enumerate(capacities)]
+    assert torch.equal(budgets[0], budgets[1])
+    assert torch.equal(budgets[0], torch.tensor(loops).transpose(0, 1))
+
+
 def test_batched_and_compiled_agree_on_many_samples():
     tokens, lengths = eight_tokens(400)
     for spec in (eight(0.2), eight(1.0, parity=True), eight(0.5, 2048)):
         assert_same(masked(batched, tokens, lengths, spec), masked(compiled, tokens, lengths, spec))
 
 
-def test_every_place_is_written(monkeypatch):
-    """Results start as memory full of −1 and True: what a path does not write would show."""
+@pytest.mark.parametrize("poison", [-7, 7])
+def test_every_place_is_written(poison, monkeypatch):
+    """Results start as memory full of ±7, and of True or False: what a path does not write would show."""
     tokens, lengths = eight_tokens(3)
     spec = eight(parity=True)
     expected = masked(naive, tokens, lengths, spec)
@@ -121,7 +151,7 @@ def test_every_place_is_written(monkeypatch):
 
     def poisoned(*size, dtype=None, **kwargs):
         memory = empty(*size, dtype=dtype, **kwargs)
-        return memory.fill_(True if dtype == torch.bool else -1)
+        return memory.fill_(poison > 0 if dtype == torch.bool else poison)
 
     for path in (compiled, fused):
         with monkeypatch.context() as patch:
@@ -141,3 +171,29 @@ def test_native_kernel_on_many_samples(parity):
     for path in (fused, batched):
         result = masked(path, *on_gpu, spec, sample_ids=torch.arange(2000).cuda())
         assert_same(type(result)(*(type(s)(*(f.cpu() for f in s)) for s in result)), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("path", [fused, batched])
+def test_masking_runs_in_a_cuda_graph_without_waiting_for_the_device(path):
+    """One sample too: Triton treats a number of 1 specially."""
+    for rows in (1, 64):
+        tokens, lengths = ({n: t.cuda() for n, t in d.items()} for d in eight_tokens(rows))
+        spec, ids = eight(), torch.arange(rows).cuda()
+        given = batch.inputs(tokens, lengths, spec, ids)
+        path.mask_fields(given, spec, 3)  # compiles, and copies the spec's tables
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            path.mask_fields(given, spec, 3)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = path.mask_fields(given, spec, 3)
+        ids += 100  # the capture reads the ids anew
+        graph.replay()
+        torch.cuda.synchronize()
+        expected = path.mask_fields(batch.inputs(tokens, lengths, spec, ids), spec, 3)
+        assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))

@@ -11,8 +11,8 @@ from medmm_kernels.spec import MaskSpec, Tables
 
 
 def gamma_variates(gamma: torch.Tensor, samples: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """See naive.gamma_variate: all attempts at once, of which the first accepted counts. gamma [B, 2, M, 3] → [B, 2,
-    M]."""
+    """See naive.gamma_variate: all attempts at once, of which the first accepted counts. gamma [B, 2, M, 3] → 2 ×
+    [B, 2, M]."""
     device = samples.device
     side = torch.arange(2, device=device)[:, None, None]
     modality = torch.arange(gamma.shape[2], device=device)[:, None]
@@ -116,8 +116,3 @@ class Draw:
         room = self.tables.max_tokens.expand_as(lengths.T) if self.spec.parity else lengths.T
         b_in = self.budget(0, room)
         return b_in, self.budget(1, room - b_in * (1 - self.tables.sequence))
-
-
-def token_budgets(capacities: torch.Tensor, spec: MaskSpec, seed: int, sample_ids: torch.Tensor) -> list[torch.Tensor]:
-    """Input and target budgets [B, M] of samples that hold `capacities` [B, M] tokens."""
-    return list(Draw(spec, capacities.T, seed, sample_ids).budgets(capacities.T))

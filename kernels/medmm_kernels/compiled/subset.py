@@ -1,8 +1,8 @@
 """Which dense places are shown and asked for.
 
 Rows are not sorted and no full-length mask is written. The key of a place is random; the k places with the smallest
-keys are found by searching for the k-th smallest key, which takes four or five counting passes over a row
-(interpolation search), each a few vector instructions.
+keys are found by searching for the k-th smallest key: a histogram brackets it, and where that is not enough, counting
+passes over the row (interpolation search), each a few vector instructions.
 """
 
 import math

@@ -6,7 +6,7 @@ import triton.language as tl
 from medmm_kernels import streams
 
 HALF_PI = tl.constexpr(1.5707963267948966)
-ROUNDS = tl.constexpr(streams.PHILOX_ROUNDS)
+ROUNDS, WORD = tl.constexpr(streams.PHILOX_ROUNDS), tl.constexpr(streams.WORD)
 
 
 @triton.jit
@@ -28,4 +28,4 @@ def word(index, stream, sample, seed):
 @triton.jit
 def uniform(drawn):
     """Numbers in (0, 1), float64."""
-    return (drawn.to(tl.float64) + 0.5) * 2.3283064365386963e-10
+    return (drawn.to(tl.float64) + 0.5) * WORD

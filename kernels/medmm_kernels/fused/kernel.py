@@ -13,7 +13,10 @@ from medmm_kernels.fused.text import at, corrupt_text, place_text, target_window
 SAMPLE = tl.constexpr(streams.SAMPLE)
 
 
-@triton.jit
+# Triton would compile anew, and with Python numbers, for a batch, a seed or a total of 1.
+@triton.jit(
+    do_not_specialize=["seed", "batch", "low_in", "span_in", "low_tgt", "span_tgt", "first_sentinel", "sentinels"]
+)
 def mask_kernel(
     tokens, lengths, weights, sample_ids, seed,
     component_cut, gamma, active_at, even_at, remainder_cut, keep_at,
