@@ -128,7 +128,7 @@ found["cold_compiled_ratio"] = ratio(
     cost("masking uniform", "per sample", "cold_us", text="short", **MAIN), cost("masking uniform", "compiled", "cold_us", text="short", **MAIN)
 )
 found["embedding_ratio"] = ratio(*(cost("embedding width 384", path) for path in ("embed all, select", "embed selected")))
-for length in (256, 1024, 2048, 4096):
+for length in (256, 1024, 2048):
     found[f"attention_{length}_ratio"] = ratio(*(cost("attention", path, length=length) for path in ("T×T mask", "by segments")))
 found["attention_short_batch_ratio"] = ratio(*(cost("attention", path, length=256, batch=64) for path in ("T×T mask", "by segments")))
 found["attention_2048_grouped_ratio"] = ratio(*(cost("attention 6/2 heads", path) for path in ("T×T mask", "by segments")))
@@ -203,26 +203,26 @@ plots.box(f"""
 # a *sentinel* (*span corruption*). α sets how evenly tokens are shared among modalities. As NumPy-like pseudocode, for one sample:
 #
 # ```python
-# def token_budgets(alpha, total, room):           # alpha, room: [M]
+# def token_budgets(alpha, total, room):   # alpha, room: [M]
 #     share  = dirichlet(alpha)
-#     budget = floor(share * total)                # [M]
-#     for _ in range(total - budget.sum()):        # what rounding left over
+#     budget = floor(share * total)        # [M]
+#     for _ in range(total - budget.sum()):  # what rounding left over
 #         budget[argmax(dirichlet(alpha))] += 1
-#     return minimum(budget, room)                 # what does not fit is lost
+#     return minimum(budget, room)         # what does not fit is lost
 #
-# def mask_dense(tokens, n_in, n_tgt):             # image, label map: [L]
+# def mask_dense(tokens, n_in, n_tgt):     # image, label map: [L]
 #     place = permutation(len(tokens))
 #     given = sort(place[:n_in])
-#     asked = sort(place[n_in:n_in + n_tgt])       # never what is given
+#     asked = sort(place[n_in:n_in + n_tgt])  # never what is given
 #     return tokens[given], tokens[asked]
 #
-# def mask_text(tokens, n_in, n_tgt):              # span corruption
+# def mask_text(tokens, n_in, n_tgt):      # span corruption
 #     tokens = [*tokens, end][:max_tokens]
 #     keep = uniform(0, 1) if n_in > 0 else 0
 #     while True:
 #         masked = uniform(0, 1, len(tokens)) > keep
 #         given, asked, k = [], [], 0
-#         for run in runs(masked):                 # kept, masked, kept, ...
+#         for run in runs(masked):         # kept, masked, kept, ...
 #             if run.masked:
 #                 given += [sentinel[k]]
 #                 asked += [sentinel[k], *tokens[run.places]]
@@ -234,12 +234,12 @@ plots.box(f"""
 #             given = []
 #         if len(given) <= n_in:
 #             break
-#         keep *= 0.9                              # too long: draw again
-#     if len(asked) > n_tgt:                       # too long: a window that
-#         asked = window(asked, n_tgt)             # starts at some sentinel
+#         keep *= 0.9                      # too long: draw again
+#     if len(asked) > n_tgt:               # too long: a window that
+#         asked = window(asked, n_tgt)     # starts at some sentinel
 #     return given, asked
 #
-# def mask(sample):                                # M modalities
+# def mask(sample):                        # M modalities
 #     n_in  = token_budgets(alpha_in, randint(*N_in), max_tokens)
 #     room  = where(dense, max_tokens - n_in, max_tokens)
 #     n_tgt = token_budgets(alpha_tgt, randint(*N_tgt), room)
@@ -247,32 +247,35 @@ plots.box(f"""
 #              for x in zip(sample, n_in, n_tgt)]
 #     encoder = concatenate([given for given, asked in parts])
 #     decoder = [asked if is_dense else (asked[:-1], asked[1:])
-#                for given, asked in parts]        # text: read, predict next
+#                for given, asked in parts]  # text: read, predict next
 #     return encoder, concatenate(decoder)
 # ```
 #
 # and what the encoder and the decoder do with it:
 #
 # ```python
-# def embed(row):                                  # position: the place of an
-#     return (token[row.ids] + position[row.position]   # image token; in text
-#             + modality[row.modality])            # the number of kept tokens
-#                                                  # before
+# def embed(row):
+#     # position: place of an image token; in text, tokens kept before
+#     return (token[row.ids] + position[row.position]
+#             + modality[row.modality])
+#
 # def loss(encoder, decoder):
-#     x = embed(encoder)                           # [N_in, width]
+#     x = embed(encoder)                   # [N_in, width]
 #     for layer in encoder_layers:
 #         x = mlp(attention(x, x, x))
-#     q = embed(decoder)                           # [N_tgt, width]; ids of
-#                                                  # images: a mask token
+#     q = embed(decoder)                   # [N_tgt, width]; ids of
+#                                          # images: a mask token
 #     for layer in decoder_layers:
 #         # query i sees key j of its own modality; text: up to itself
 #         q = attention(q, q, q, visible=start[i] <= j < end[i])
-#         q = attention(q, x, x)                   # all that was given
+#         q = attention(q, x, x)           # all that was given
 #         q = mlp(q)
-#     each = [cross_entropy(q[decoder.modality == m] @ vocabulary[m],
-#                           decoder.targets[decoder.modality == m]).mean()
-#             for m in modalities]                 # a missing one counts 0
-#     return mean(each)
+#     losses = []
+#     for m in modalities:
+#         mine = decoder.modality == m
+#         logits = q[mine] @ vocabulary[m]
+#         losses += [cross_entropy(logits, decoder.targets[mine])]
+#     return mean(losses)                  # a missing modality: 0
 # ```
 #
 # Left out: α comes from a mixture whose component is drawn per sample, blocks have residual connections and norms, and the
