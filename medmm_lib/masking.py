@@ -3,6 +3,7 @@
 Places are patches of the image and of its label map, as no tokeniser is trained here. The image is input only.
 """
 
+import html
 from typing import Any
 
 import ipywidgets
@@ -14,7 +15,6 @@ from PIL import Image
 
 from medmm_kernels import MaskedBatch, MaskSpec, Modality, mask_batch
 from medmm_kernels.spec import STRATEGIES
-from medmm_lib import plots
 from medmm_lib.data.browse import COLOURS, data_uri
 from medmm_lib.data.schema import MASK_CLASSES
 
@@ -130,7 +130,7 @@ def widget(part: Dataset) -> ipywidgets.VBox:
     sample = ipywidgets.IntSlider(0, 0, 99, description="Draw")
     progress = ipywidgets.FloatSlider(0.0, min=0.0, max=1.0, step=0.1, description="Progress")
     controls = (study, strategy, alpha, inputs, targets, sample, progress)
-    view, caption = ipywidgets.Output(), ipywidgets.HTML()
+    view = ipywidgets.HTML()  # not an Output: under Papermill, that can wait for ever
 
     def show(_: object = None) -> None:
         changes: dict[str, Any] = {"strategy": strategy.value}
@@ -140,14 +140,18 @@ def widget(part: Dataset) -> ipywidgets.VBox:
         progress.layout.display = None if strategy.value == "curriculum" else "none"
         row = part[study.value]
         masked = mask(row, specification(alpha.value, total, targets.value, **changes), sample.value)
-        given, asked = texts(row, masked)
-        caption.value = f"<p><b>Caption, given:</b> {given}</p><p><b>Caption, asked for:</b> {asked}</p>"
-        drawn = figure({f"{int(masked.encoder.valid.sum())} given": panels(row, masked)})
-        view.clear_output(wait=True)
-        with view:
-            plots.show(drawn, alt=f"A study masked with {strategy.value}. Caption given: {given}")
+        given, asked = map(html.escape, texts(row, masked))
+        heads = "".join(f"<th>{panel}</th>" for panel in PANELS)
+        picture = data_uri(Image.fromarray(panels(row, masked)))
+        view.value = (
+            f'<table style="width: 45rem; max-width: 100%; table-layout: fixed"><tr>{heads}</tr>'
+            f'<tr><td colspan="3"><img style="width: 100%" src="{picture}" alt="A study, masked: {strategy.value}">'
+            f"</td></tr></table><p>{int(masked.encoder.valid.sum())} tokens given, "
+            f"{int(masked.decoder.valid.sum())} asked for</p>"
+            f"<p><b>Caption, given:</b> {given}</p><p><b>Caption, asked for:</b> {asked}</p>"
+        )
 
     for control in controls:
         control.observe(show, "value")
     show()
-    return ipywidgets.VBox([ipywidgets.Box(controls, layout=ipywidgets.Layout(flex_flow="row wrap")), view, caption])
+    return ipywidgets.VBox([ipywidgets.Box(controls, layout=ipywidgets.Layout(flex_flow="row wrap")), view])

@@ -5,8 +5,6 @@ import html
 import json
 import logging
 import os
-import queue
-import threading
 from functools import cache
 
 import pandas as pd
@@ -16,7 +14,6 @@ from IPython.display import HTML, display
 from markdown_it import MarkdownIt
 
 LOG = logging.getLogger(__name__)
-DRAWING_SECONDS = 60  # after which a browser that draws no picture counts as stuck; a picture takes about a tenth
 FIGURE_HEIGHT = 420  # px, where a figure does not set its own
 # Okabe and Ito's colours, which stay apart for every kind of colour vision. Their yellow and black are left out:
 # one is lost on a white page, the other on a dark one.
@@ -105,42 +102,17 @@ def _for_website(data: str, alt: str, height: int) -> str:
 def _picture(figure: go.Figure) -> str | None:
     """The figure as a PNG in base64, for white paper, or None where nobody needs it or no browser can draw it."""
     # Only a Jupyter server sets this. Someone is looking, and Plotly's renderer there would show the picture instead.
-    if "JPY_SESSION_NAME" in os.environ or _STUCK.is_set() or not _can_draw():
+    if "JPY_SESSION_NAME" in os.environ or not _can_draw():
         return None
     printed = go.Figure(figure)
     printed.update_layout(font_color="#222222", paper_bgcolor="white")
-    try:
-        return base64.b64encode(_png(printed, 760, _height(figure))).decode()
-    except TimeoutError as error:
-        _STUCK.set()
-        LOG.warning("no static pictures of this figure and those after it (only a PDF needs them): %s", error)
-        return None
-
-
-_STUCK = threading.Event()
+    return base64.b64encode(_png(printed, 760, _height(figure))).decode()
 
 
 def _png(figure: go.Figure, width: int, height: int) -> bytes:
-    """Draw a figure. Raises TimeoutError where the browser is stuck: kaleido would wait for it for ever."""
     import kaleido
 
-    answer: queue.Queue[bytes | Exception] = queue.Queue()
-
-    def draw() -> None:
-        try:
-            options = {"format": "png", "width": width, "height": height, "scale": 2}
-            answer.put(kaleido.calc_fig_sync(figure, opts=options))
-        except Exception as error:
-            answer.put(error)
-
-    threading.Thread(target=draw, daemon=True).start()
-    try:
-        drawn = answer.get(timeout=DRAWING_SECONDS)
-    except queue.Empty:
-        raise TimeoutError(f"the browser has not drawn a figure within {DRAWING_SECONDS} s") from None
-    if isinstance(drawn, Exception):
-        raise drawn
-    return drawn
+    return kaleido.calc_fig_sync(figure, opts={"format": "png", "width": width, "height": height, "scale": 2})
 
 
 @cache

@@ -4,8 +4,6 @@ import json
 import re
 import runpy
 import shutil
-import threading
-import time
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -330,20 +328,3 @@ def test_a_missing_browser_is_said_once_and_costs_only_the_static_picture(monkey
     [record] = caplog.records
     assert record.getMessage().startswith("no static pictures of the figures (only a PDF needs them): No browser found")
     assert all("image/png" not in data for data in shown)
-
-
-def test_a_browser_that_is_stuck_is_waited_for_once(monkeypatch, caplog):
-    kaleido = pytest.importorskip("kaleido")
-
-    asked, shown = [], []
-    monkeypatch.setattr(plots, "_can_draw", lambda: True)
-    monkeypatch.setattr(plots, "DRAWING_SECONDS", 0.1)
-    monkeypatch.setattr(plots, "_STUCK", threading.Event())
-    monkeypatch.setattr(kaleido, "calc_fig_sync", lambda *_, **__: (asked.append(1), time.sleep(2)))
-    monkeypatch.setattr(plots, "display", lambda data, raw: shown.append(data))
-    for _ in range(2):
-        plots.show(go.Figure(), alt="Nothing")
-    [record] = caplog.records
-    assert "has not drawn a figure within 0.1 s" in record.getMessage()
-    assert len(asked) == 1
-    assert all("text/html" in data and "image/png" not in data for data in shown)
