@@ -4,6 +4,7 @@ This is what every faster path must give, bit for bit. It follows the public 4M 
 Massively multimodal masked modeling", section 2.2 and its data loader) in `parity`, and says where the default differs.
 """
 
+import itertools
 import math
 import struct
 from statistics import NormalDist
@@ -278,6 +279,36 @@ def token_budgets(spec: MaskSpec, lengths: list[int], seed: int, sample_id: int)
     return b_in, budget(1, targets, [r if s else r - b for r, b, s in zip(room, b_in, sequence, strict=True)])
 
 
+def settle_budgets(
+    bits: Bits, spec: MaskSpec, length: list[int], budgets: tuple[list[int], list[int]], spans: dict[int, Span]
+) -> tuple[list[int], list[int]]:
+    """Turn budgets into counts once the texts are corrupted: given tokens, and target tokens or dense queries.
+
+    By default, what the texts did not use goes to dense modalities; target budgets then know exactly what is left.
+    """
+    (b_in, b_tgt), modalities = budgets, range(len(length))
+    n_in = [spans[m].input if m in spans else min(b_in[m], length[m]) for m in modalities]
+    if spec.parity:
+        return n_in, [b_tgt[m] if m in spans else min(b_tgt[m], length[m] - n_in[m]) for m in modalities]
+    component, inputs, targets = totals(bits, spec)
+    present = [n > 0 for n in length]
+    w_in, w_tgt = (shares(bits, spec, component, side, present) for side in (0, 1))
+    w_in, dense = ([0 if m in spans else row[m] for m in modalities] for row in (w_in, length))
+    n_in = fill(n_in, inputs - sum(n_in), w_in, dense, bits.word(streams.SAMPLE, 4))
+    room = [spans[m].target - 1 if m in spans else length[m] - n_in[m] for m in modalities]
+    places = fill([0] * len(length), targets, w_tgt, room, bits.word(streams.SAMPLE, 5))
+    return n_in, [p + 1 if m in spans and p > 0 else p for m, p in enumerate(places)]
+
+
+def windowed(bits: Bits, modality: int, target: list[int], masked: list[bool], budget: int) -> list[int]:
+    """The target of a text, cut to its budget; empty without one."""
+    if budget == 0:
+        return []
+    runs = [i for i, hit in enumerate(masked) if hit and (i == 0 or not masked[i - 1])]
+    starts = [sum(masked[:i]) + r for r, i in enumerate(runs)] + [len(target) - 1]
+    return cut_target(target, starts, budget, bits.word(streams.MODALITY, 1, modality))
+
+
 def mask_sample(
     tokens: dict[str, list[int]],
     widths: dict[str, int],
@@ -288,49 +319,27 @@ def mask_sample(
 ) -> tuple[list[EncoderToken], list[DecoderToken]]:
     """Mask one sample. `tokens` holds what each modality has (nothing where it is missing), `widths` the row widths."""
     bits = Bits(seed, sample_id)
-    component, inputs, targets = totals(bits, spec)
-    tables = spec.arrays
-    count = len(spec.names)
-    sequence = [bool(s) for s in tables.sequence.tolist()]
+    tables, component = spec.arrays, totals(bits, spec)[0]
     held = [list(tokens.get(name, ()))[: spec.modalities[name].max_tokens] for name in spec.names]
     length = [len(h) for h in held]
     b_in, b_tgt = token_budgets(spec, length, seed, sample_id)
-
     spans = {
         m: corrupt_to_fit(bits, spec, m, int(tables.keep[component, m]), length[m], b_in[m])
-        for m in range(count)
-        if sequence[m]
+        for m, sequence in enumerate(tables.sequence.tolist())
+        if sequence
     }
-    if spec.parity:
-        n_in = [spans[m].input if sequence[m] else min(b_in[m], length[m]) for m in range(count)]
-        n_tgt = [b if sequence[m] else min(b, length[m] - n_in[m]) for m, b in enumerate(b_tgt)]
-    else:
-        # What the texts did not use goes to dense modalities; target budgets then know exactly what is left.
-        n_in = [spans[m].input if sequence[m] else b_in[m] for m in range(count)]
-        dense = [0 if sequence[m] else length[m] for m in range(count)]
-        w_in = [
-            0 if sequence[m] else w for m, w in enumerate(shares(bits, spec, component, 0, [n > 0 for n in length]))
-        ]
-        n_in = fill(n_in, inputs - sum(n_in), w_in, dense, bits.word(streams.SAMPLE, 4))
-        room = [spans[m].target - 1 if sequence[m] else length[m] - n_in[m] for m in range(count)]
-        w_tgt = shares(bits, spec, component, 1, [n > 0 for n in length])
-        places = fill([0] * count, targets, w_tgt, room, bits.word(streams.SAMPLE, 5))
-        n_tgt = [p + 1 if sequence[m] and p > 0 else p for m, p in enumerate(places)]
+    n_in, n_tgt = settle_budgets(bits, spec, length, (b_in, b_tgt), spans)
 
     encoder, decoder = [], []
     for m, name in enumerate(spec.names):
         start = len(decoder)
-        if sequence[m]:
+        if m in spans:
             text, target = text_pair(held[m], spans[m], spec)
             if b_in[m] > 0:
                 encoder += [EncoderToken(token, m, i) for i, token in enumerate(text)]
-            if n_tgt[m] > 0:
-                runs = [i for i, hit in enumerate(spans[m].masked) if hit and (i == 0 or not spans[m].masked[i - 1])]
-                starts = [sum(spans[m].masked[:i]) + r for r, i in enumerate(runs)] + [len(target) - 1]
-                target = cut_target(target, starts, n_tgt[m], bits.word(streams.MODALITY, 1, m))
-                decoder += [
-                    DecoderToken(target[i], target[i + 1], m, i, start, start + i + 1) for i in range(len(target) - 1)
-                ]
+            target = windowed(bits, m, target, spans[m].masked, n_tgt[m])
+            pairs = enumerate(itertools.pairwise(target))
+            decoder += [DecoderToken(read, asked, m, i, start, start + i + 1) for i, (read, asked) in pairs]
         else:
             order = subset(bits, spec, m, length[m], widths.get(name, 0), (weights or {}).get(name))
             encoder += [EncoderToken(held[m][i], m, i) for i in sorted(order[: n_in[m]])]

@@ -22,7 +22,7 @@ def token_budgets(capacities: torch.Tensor, spec: MaskSpec, seed: int, sample_id
 def settle_budgets(
     draw: Draw, lengths: torch.Tensor, b_in: torch.Tensor, b_tgt: torch.Tensor, texts: dict[int, Text]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn budgets into counts once the texts are corrupted. See naive.mask_sample. → 2 × [B, M]."""
+    """Turn budgets into counts once the texts are corrupted. See naive.settle_budgets. → 2 × [B, M]."""
     length, sequence = lengths.T, draw.tables.sequence
     dense = 1 - sequence
     n_in = b_in.minimum(length) * dense

@@ -165,7 +165,7 @@ def draw_budgets(plan, room, length, component, inputs, targets, tables, parity,
 
 @glue
 def settle_budgets(plan, room, length, sequence, inputs, targets, parity, sample, seed):
-    """Turn budgets into counts once the texts are corrupted. See naive.mask_sample.
+    """Turn budgets into counts once the texts are corrupted. See naive.settle_budgets.
 
     `n_in`, `n_tgt` hold the texts' lengths; `n_in` becomes the input counts, `b_tgt` the target budgets.
     """
