@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 #| code-summary: "Parameters and their defaults"
 profile: str = "quick"  # which parameter file this run belongs to
-shapes: str = "quick"  # quick: smaller shapes, a few rounds of each; full: all shapes, 6 s each
+shapes: str = "quick"  # quick: a few rounds of each shape, small training steps; full: 6 s each
 gpu: bool = False  # measure on the GPU as well
 studies: list[str] = []  # none in this chapter
 seed: int = 0  # of the budgets that are drawn to be looked at
@@ -65,7 +65,7 @@ if gpu and not torch.cuda.is_available():
     raise ValueError("gpu is True, but PyTorch finds no CUDA GPU here: set gpu to False, or run on a machine that has one")
 
 # %%
-#| code-summary: "Measure: the benchmarks check every result before they time it, and write rows"
+#| code-summary: "Measure: the benchmarks check a shape before they time it, and write rows"
 record = results.RunRecord(
     CHAPTER,
     parameters,
@@ -194,7 +194,7 @@ plots.box(f"""
 # The notes behind this report found that "none of the sampling operations are fused" and saw a research gap in it. So we
 # wrote down what masking does, first as loops that anyone can read, then in three fast versions. All four give the same
 # masks, bit for bit, because every random number is a function of the seed, the sample's number and its place (a counter-based
-# generator, Philox [@salmon2011]). A sample is also masked the same way in whatever batch, on whatever process, and after a
+# generator, Philox [@salmon2011]). A sample is also masked the same way in whatever batch, in whatever process, and after a
 # restart. (The GPU version has been compared in Triton's interpreter; whether it has run on a GPU is said below.)
 #
 # ## What 4M draws
@@ -592,7 +592,7 @@ Markdown(f"""
 - **Equal segments.** Attention was timed with eight segments of equal length. With unequal budgets one segment holds more of the pairs, and the gain is smaller.
 - **Small model.** The training step is that of a model with two encoder and two decoder layers of width 128. A larger one spends more of a step
   in its matrices, so masking and embedding matter less.
-- **Few calls.** In quick runs slow versions are called three times; the tables say how often.
+- **Few calls.** In quick runs slow versions are called three times; the table of costs says how often.
 - **Noise.** Timings on shared machines vary from run to run. Ratios within one run vary less; a result of record, where there is one, stands beside this run below.
 - **Not a result about learning.** Nothing here says which strategy or which α trains a better model.
 """)

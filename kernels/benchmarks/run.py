@@ -52,10 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, default=Path("artifacts/benchmarks/rows.csv"), help="file to append to")
     parser.add_argument("--quick", action="store_true", help="a few rounds of each shape, small training steps")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)  # the compiled path uses one core, so the others get one
     device = torch.device(arguments.device)
     rows = measure.Rows(arguments.rows, device)
     for case in cases(arguments.quick, device):

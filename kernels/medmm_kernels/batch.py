@@ -6,6 +6,7 @@ import torch
 
 from medmm_kernels.spec import MOST_PLACES, MaskSpec
 
+NO_TOKEN = 0  # `ids` of a place where nothing is read: padding, and dense queries, which embed a mask token
 NO_MODALITY = -1  # `modality` of padding
 IGNORE = -100  # `targets` of padding: what PyTorch's cross-entropy ignores
 

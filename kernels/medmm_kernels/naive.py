@@ -13,12 +13,11 @@ from typing import NamedTuple
 import torch
 
 from medmm_kernels import streams
-from medmm_kernels.batch import IGNORE, NO_MODALITY, Inputs, as_batch, empty_fields, held_lengths, place_mask
+from medmm_kernels.batch import IGNORE, NO_MODALITY, NO_TOKEN, Inputs, as_batch, empty_fields, held_lengths, place_mask
 from medmm_kernels.spec import KEEPS, MaskSpec
+from medmm_kernels.streams import MASK32
 
-MASK32 = 0xFFFFFFFF
 NORMAL = NormalDist()
-NO_TOKEN = 0  # id of a place where nothing is read: padding, and dense queries, which embed a mask token
 
 
 class EncoderToken(NamedTuple):

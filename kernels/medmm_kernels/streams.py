@@ -22,6 +22,7 @@ MODALITY_STEP = 16
 ATTEMPT_STEP = 65536
 
 PHILOX_ROUNDS = 7
+MASK32 = 0xFFFFFFFF
 WORD = 2.0**-32  # (word + 0.5) · WORD is uniform in (0, 1)
 GAMMA_ATTEMPTS = 4  # Marsaglia-Tsang accepts with probability > 0.95; what is left after four (< 6e-6) takes the mode
 SHARE_ONE = 1 << 24  # integer weight of the largest share, so that budgets are exact integer arithmetic

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from medmm_kernels import streams
-from medmm_kernels.naive import MASK32
+from medmm_kernels.streams import MASK32
 
 
 def philox(block: torch.Tensor, stream: torch.Tensor | int, samples: torch.Tensor, seed: int) -> list[torch.Tensor]:

@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from medmm_kernels.batch import IGNORE, NO_MODALITY
-from medmm_kernels.naive import NO_TOKEN
+from medmm_kernels.batch import IGNORE, NO_MODALITY, NO_TOKEN
 
 POSITION_BITS, TOKEN_SHIFT = 16, 32
 LAST_POSITION = (1 << POSITION_BITS) - 1

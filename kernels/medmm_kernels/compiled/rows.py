@@ -1,8 +1,7 @@
 """The fields of a row."""
 
-from medmm_kernels.batch import IGNORE, NO_MODALITY, Decoder, Encoder
+from medmm_kernels.batch import IGNORE, NO_MODALITY, NO_TOKEN, Decoder, Encoder
 from medmm_kernels.compiled.jit import glue
-from medmm_kernels.naive import NO_TOKEN
 
 IDS, ENC_MODALITY, ENC_POSITION = (Encoder._fields.index(field) for field in ("ids", "modality", "position"))
 TARGETS, DEC_MODALITY, DEC_POSITION, START, END = (

@@ -11,6 +11,7 @@ import numpy as np
 from numba import float64, int32, int64, uint32, uint64
 
 from medmm_kernels import streams
+from medmm_kernels.batch import NO_TOKEN
 from medmm_kernels.compiled.bits import below, fill_words, philox, uniform
 from medmm_kernels.compiled.jit import glue, jit
 from medmm_kernels.compiled.rows import (
@@ -24,7 +25,6 @@ from medmm_kernels.compiled.rows import (
     START,
     TARGETS,
 )
-from medmm_kernels.naive import NO_TOKEN
 
 MODALITY, SUBSET = streams.MODALITY, streams.SUBSET
 MODALITY_STEP, RACE_SHIFT = streams.MODALITY_STEP, streams.RACE_SHIFT
