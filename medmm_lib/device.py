@@ -20,6 +20,21 @@ def describe() -> dict[str, str | int]:
     return {"type": "cpu", "name": _processor(), "cores": len(os.sched_getaffinity(0))}
 
 
+def precision() -> tuple[str, str]:
+    """The dtype that trainings compute in here (`bf16`, `fp16` or `fp32`), and why."""
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        if (major, minor) >= (8, 0):
+            return "bf16", f"a GPU of compute capability {major}.{minor} has it"
+        if (major, minor) >= (7, 0):
+            return "fp16", f"a GPU of compute capability {major}.{minor} multiplies fp16 fast and has no bf16"
+        return "fp32", f"a GPU of compute capability {major}.{minor} gains nothing from less"
+    found = [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
+    if found:
+        return "bf16", f"this CPU has {found[0]}"
+    return "fp32", "this CPU has neither amx_bf16 nor avx512_bf16"
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

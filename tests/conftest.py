@@ -9,6 +9,8 @@ import torch
 
 from medmm_lib.data import medpix
 
+torch.set_num_threads(1)  # a worker a core: with more threads, small models take ten times as long
+
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run tests that take more than a minute")

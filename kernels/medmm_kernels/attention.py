@@ -4,7 +4,7 @@ exists.
 4M separates its decoder's self-attention by modality and keeps text causal (Mizrahi et al. 2023, section 2.2). The
 blocks of the modalities are contiguous, so two integers a query say what a T×T mask says. PyTorch does the attention
 itself: on a CPU `scaled_dot_product_attention` of every segment, elsewhere FlexAttention (Dong et al. 2024) with a
-block mask.
+block mask. Short rows are the exception on a CPU: there one masked call takes less time than a call a segment.
 """
 
 from functools import cache
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 BLOCK = 128  # FlexAttention's tile
+SHORT = 192  # places of a row, up to which a CPU is faster with a mask
 
 
 def segment_attention(
@@ -35,8 +36,19 @@ def segment_attention(
     if start.shape != (batch, length) or end.shape != (batch, length):
         raise ValueError(f"start is {list(start.shape)}, end {list(end.shape)}; expected {[batch, length]}")
     if q.device.type == "cpu":
-        return _attend_segments(q, k, v, start, end)
+        # A compiler can't follow segments, whose number depends on the batch, and FlexAttention has no backward here.
+        masked = length <= SHORT or torch.compiler.is_compiling()
+        return (_attend_masked if masked else _attend_segments)(q, k, v, start, end)
     return _compiled_flex()(q, k, v, block_mask=block_mask(start, end), enable_gqa=heads != k.shape[1])
+
+
+def _attend_masked(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor
+) -> torch.Tensor:
+    place = torch.arange(q.shape[2])
+    visible = (place >= start[..., None]) & (place < end[..., None])  # [B, T, T]
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None], enable_gqa=q.shape[1] != k.shape[1])
+    return attended.masked_fill((end <= start)[:, None, :, None], 0.0)
 
 
 def segments(start: torch.Tensor, end: torch.Tensor) -> list[tuple[int, bool | None]]:

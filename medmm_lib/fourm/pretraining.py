@@ -1,0 +1,171 @@
+"""Pretraining: masked modelling of all modalities at once, through the Hugging Face Trainer.
+
+Every step draws studies, masks them by the bits of (seed, number of the draw), embeds only what was chosen, and counts
+every target token the same. Held-out losses are measured with masks that are the same in every run.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainingArguments
+
+from medmm_kernels import MaskSpec, Modality, mask_batch
+from medmm_lib import training
+from medmm_lib.fourm.model import FourM, Losses
+from medmm_lib.fourm.shape import Space
+from medmm_lib.fourm.tokens import Tokens, as_input
+
+EVALUATION_SEED = 20_260_101  # of the masks that held-out losses are measured with, in every run
+EVALUATION_DRAWS = 4  # masks a study
+BATCH = 32  # studies, in evaluation
+
+
+def mask_spec(
+    spaces: dict[str, Space],
+    first_sentinel: int,
+    sentinels: int,
+    *,
+    inputs: int | tuple[int, int],
+    targets: int | tuple[int, int],
+    scan_share: float = 0.5,
+    alpha: float = 1.0,
+    **strategy: object,
+) -> MaskSpec:
+    """How studies are masked: a mixture of two components.
+
+    With probability `scan_share` a study is given as patches alone, as it is where a model is used on a scan; else any
+    tokens of any modalities are given (Dirichlet, `alpha` each). All modalities but patches are asked for in both. 4M
+    mixes components in the same way (Mizrahi et al. 2023, appendix). `strategy` goes to `MaskSpec`.
+    """
+
+    def modality(space: Space) -> Modality:
+        sequence, patches = space.kind == "sequence", space.kind == "patches"
+        return Modality(
+            "sequence" if sequence else "dense",
+            space.places,
+            (alpha if patches else 0.0, alpha),
+            0.0 if patches else alpha,
+            grid=None if sequence else space.grid,
+        )
+
+    return MaskSpec(
+        {name: modality(space) for name, space in spaces.items()},
+        inputs,
+        targets,
+        first_sentinel=first_sentinel,
+        sentinels=sentinels,
+        mixture=(scan_share, 1 - scan_share),
+        **strategy,
+    )
+
+
+def step(model: torch.nn.Module, tokens: Tokens, spec: MaskSpec, seed: int, sample_ids: torch.Tensor) -> Losses:
+    """Mask a batch and run the model on it."""
+    masked = mask_batch(tokens.ids, tokens.lengths, spec, seed=seed, sample_ids=sample_ids)
+    return model(masked, {name: as_input(pixels) for name, pixels in tokens.pixels.items()})
+
+
+class MaskedTrainer(Trainer):
+    """The Trainer, with masking inside the step, losses per modality, and held-out losses under fixed masks."""
+
+    def __init__(
+        self,
+        model: FourM,
+        arguments: TrainingArguments,
+        data: Sequence[Tokens],
+        held_out: Tokens,
+        spec: MaskSpec,
+        weights: Sequence[float],
+    ) -> None:
+        tokens, seed = Tokens.joined(list(data)), arguments.seed
+        draws = training.Draws(
+            [len(part) for part in data], list(weights), arguments.max_steps * arguments.train_batch_size, seed
+        )
+        super().__init__(
+            model, arguments, data_collator=lambda items: _batch(tokens, items), train_dataset=draws, eval_dataset=draws
+        )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
+        self.spec, self.held_out, self.names = spec, held_out, model.shape.names
+        self.seconds: list[float] = []
+        self.places: list[int] = []
+
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> torch.Tensor:
+        """The loss of a batch."""
+        spec = self.spec
+        if spec.strategy == "curriculum":
+            spec = spec.at(self.state.global_step / self.state.max_steps)
+        return step(model, Tokens(**inputs["tokens"]), spec, self.args.seed, inputs["sample_ids"]).loss
+
+    def training_step(self, *arguments: object, **named: object) -> torch.Tensor:
+        """One step, timed."""
+        start = time.perf_counter()
+        loss = super().training_step(*arguments, **named)
+        if loss.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - start)
+        return loss
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        """Held-out losses of every modality and over all tokens, in nats a token."""
+        with self.compute_loss_context_manager():
+            losses = held_out_losses(self.model, self.held_out, self.spec)
+        metrics = {f"eval_{name}": loss for name, loss in losses.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def _batch(tokens: Tokens, items: list[tuple[int, int]]) -> dict[str, Any]:
+    numbers, rows = (torch.tensor(column) for column in zip(*items, strict=True))
+    return {"tokens": vars(tokens.rows(rows)), "sample_ids": numbers}
+
+
+@torch.no_grad()
+def held_out_losses(model: FourM, tokens: Tokens, spec: MaskSpec) -> dict[str, float]:
+    """Nats a token of each modality and of `all`, under `EVALUATION_DRAWS` fixed masks a study."""
+    sums, counts = sample_losses(model, tokens, spec)
+    per_modality = sums.sum(0) / counts.sum(0)
+    losses = dict(zip(model.shape.names, per_modality.tolist(), strict=True))
+    losses["all"] = float(sums.sum() / counts.sum())
+    return {name: loss for name, loss in losses.items() if np.isfinite(loss)}
+
+
+@torch.no_grad()
+def sample_losses(model: FourM, tokens: Tokens, spec: MaskSpec) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nats and target tokens of every study and modality, summed over the fixed masks: twice [N, M]."""
+    model.eval()
+    device = next(model.parameters()).device
+    if spec.strategy == "curriculum":
+        spec = spec.at(1.0)
+    sums, counts = [], []
+    for rows in torch.arange(len(tokens)).split(BATCH):
+        batch = tokens.rows(rows)
+        batch = Tokens(*({n: v.to(device) for n, v in part.items()} for part in vars(batch).values()))
+        drawn = [
+            step(model, batch, spec, EVALUATION_SEED, (rows + draw * len(tokens)).to(device))
+            for draw in range(EVALUATION_DRAWS)
+        ]
+        sums.append(torch.stack([losses.sums for losses in drawn]).sum(0).double().cpu())
+        counts.append(torch.stack([losses.counts for losses in drawn]).sum(0).cpu())
+    return torch.cat(sums), torch.cat(counts)
+
+
+def pretrain(
+    model: FourM, data: Sequence[Tokens], held_out: Tokens, spec: MaskSpec, folder: Path, *, steps: int,
+    batch_size: int, learning_rate: float, seed: int, weights: Sequence[float] | None = None, evaluations: int = 5,
+    max_minutes: float = 0.0, **others: object,
+) -> MaskedTrainer:  # fmt: skip
+    """Train a model on some data sets, drawn by weight. → the trainer, with its log and times.
+
+    Goes on from the last checkpoint in `folder`. Held-out losses are measured `evaluations` times and before the start.
+    """
+    settings = training.arguments(
+        folder, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
+        eval_strategy="steps", eval_steps=max(1, steps // evaluations), eval_on_start=True, **others,
+    )  # fmt: skip
+    trainer = MaskedTrainer(model, settings, data, held_out, spec, weights or [1.0] * len(data))
+    training.train(trainer, max_minutes)
+    return trainer

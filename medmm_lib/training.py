@@ -1,0 +1,118 @@
+"""Training with the Hugging Face Trainer, the same for every model of the report: checkpoints, resuming, time limits.
+
+What a model sees in step n depends on the seed and n alone, so that a run that was interrupted and resumed ends with
+the same weights as one that was not.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from medmm_lib import device
+
+LOG = logging.getLogger(__name__)
+
+
+class Draws(Dataset):
+    """Row numbers for every step of a training: items 0, 1, 2 … are drawn from parts of data by weight.
+
+    Each part is gone through in a new random order, again and again. An item is (number of the item, row), rows counted
+    through all parts. Raises ValueError unless weights and sizes are positive.
+    """
+
+    def __init__(self, sizes: list[int], weights: list[float], count: int, seed: int) -> None:
+        if len(sizes) != len(weights) or not sizes or min(sizes) < 1 or min(weights) <= 0:
+            raise ValueError(
+                f"sizes {sizes}, weights {weights}: expected as many of both, sizes from 1, weights above 0"
+            )
+        random = torch.Generator().manual_seed(seed)
+        part = torch.multinomial(torch.tensor(weights), count, replacement=True, generator=random)
+        self.rows = torch.empty(count, dtype=torch.int64)
+        first = 0
+        for number, size in enumerate(sizes):
+            mine = part == number
+            rounds = -(-int(mine.sum()) // size)
+            orders = [torch.randperm(size, generator=random) for _ in range(rounds)]
+            self.rows[mine] = first + torch.cat([*orders, torch.empty(0, dtype=torch.int64)])[: int(mine.sum())]
+            first += size
+
+    def __len__(self) -> int:
+        """How many draws."""
+        return len(self.rows)
+
+    def __getitem__(self, item: int) -> tuple[int, int]:
+        """(number of the draw, row)"""
+        return item, int(self.rows[item])
+
+
+def arguments(
+    folder: Path, *, steps: int, batch_size: int, learning_rate: float, seed: int, **others: object
+) -> TrainingArguments:
+    """Settings that all trainings share: AdamW, warm-up, cosine decay, clipping at 1, the device's own precision."""
+    dtype, _ = device.precision()
+    shared = {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": batch_size,
+        "per_device_eval_batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, steps // 20),
+        "weight_decay": 0.05,
+        "adam_beta2": 0.95,
+        "max_grad_norm": 1.0,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": dtype == "bf16",
+        "fp16": dtype == "fp16",
+        "seed": seed,
+        "train_sampling_strategy": "sequential",
+        "save_strategy": "no",
+        "logging_steps": max(1, steps // 100),
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    return TrainingArguments(**(shared | others))
+
+
+class TimeLimit(TrainerCallback):
+    """Stops a training, with a checkpoint, once it has run for some minutes."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes, self.stopped = minutes, False
+
+    def on_train_begin(self, _: TrainingArguments, __: TrainerState, ___: TrainerControl, **____: object) -> None:
+        """Start the clock."""
+        self.start = time.monotonic()
+
+    def on_step_end(self, _: TrainingArguments, state: TrainerState, control: TrainerControl, **__: object) -> None:
+        """Look at the clock."""
+        if time.monotonic() - self.start > 60 * self.minutes and state.global_step < state.max_steps:
+            self.stopped = control.should_save = control.should_training_stop = True
+
+
+def train(trainer: Trainer, max_minutes: float = 0.0) -> bool:
+    """Train, from the last checkpoint in the output folder if there is one. → whether all steps are done.
+
+    After `max_minutes` (0: no limit) it stops with a checkpoint, and says how to go on.
+    """
+    folder = Path(trainer.args.output_dir)
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if last:
+        LOG.warning("going on from %s", last)
+    trainer.remove_callback(PrinterCallback)  # the losses are in trainer.state.log_history
+    limit = TimeLimit(max_minutes)
+    if max_minutes:
+        trainer.add_callback(limit)
+    trainer.train(resume_from_checkpoint=last)
+    if limit.stopped:
+        steps = f"{trainer.state.global_step} of {trainer.state.max_steps} steps"
+        LOG.warning("stopped after %s minutes, %s: run the same again to go on from there", max_minutes, steps)
+    return not limit.stopped
