@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():  # the Triton kernel runs in its interpreter then, to be asked for before any import
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from medmm_lib.data import medpix
 
 torch.set_num_threads(1)  # a worker a core: with more threads, small models take ten times as long

@@ -36,9 +36,13 @@ def segment_attention(
     if start.shape != (batch, length) or end.shape != (batch, length):
         raise ValueError(f"start is {list(start.shape)}, end {list(end.shape)}; expected {[batch, length]}")
     if q.device.type == "cpu":
-        # A compiler can't follow segments, whose number depends on the batch, and FlexAttention has no backward here.
-        masked = length <= SHORT or torch.compiler.is_compiling()
-        return (_attend_masked if masked else _attend_segments)(q, k, v, start, end)
+        if q.numel() == 0:
+            return torch.zeros_like(q)
+        if torch.compiler.is_compiling():
+            # A compiler can't follow segments, whose number depends on the batch; FlexAttention has no backward here.
+            return _attend_masked(q, k, v, start, end)
+        parts = segments(start, end)
+        return _attend_masked(q, k, v, start, end) if length <= SHORT else _attend_segments(q, k, v, parts)
     return _compiled_flex()(q, k, v, block_mask=block_mask(start, end), enable_gqa=heads != k.shape[1])
 
 
@@ -83,11 +87,8 @@ def segments(start: torch.Tensor, end: torch.Tensor) -> list[tuple[int, bool | N
 
 
 def _attend_segments(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, parts: list[tuple[int, bool | None]]
 ) -> torch.Tensor:
-    if q.numel() == 0:
-        return torch.zeros_like(q)
-    parts = segments(start, end)
     sizes = [size for size, _ in parts]
     grouped = q.shape[1] != k.shape[1]
     # One split: its backward is one concatenation, where a slice's would be a whole tensor of zeros each.

@@ -6,14 +6,16 @@ import torch.nn.functional as F
 from torch.nn.attention.flex_attention import flex_attention
 
 from medmm_kernels import mask_batch, segment_attention
-from medmm_kernels.attention import block_mask
+from medmm_kernels.attention import SHORT, block_mask
 
 from .batches import eight, eight_tokens
 
+LENGTHS = [SHORT, SHORT + 8]  # as a CPU attends with a mask, and by segments
 
-@pytest.fixture(scope="module")
-def decoder():
-    return mask_batch(*eight_tokens(6), eight(0.3, 200), seed=0, sample_ids=torch.arange(6)).decoder
+
+@pytest.fixture(scope="module", params=LENGTHS)
+def decoder(request):
+    return mask_batch(*eight_tokens(6), eight(0.3, request.param), seed=0, sample_ids=torch.arange(6)).decoder
 
 
 def tensors(heads, key_heads, decoder, width=8):
@@ -38,6 +40,7 @@ def test_equals_dense_attention_with_gradients(heads, key_heads, decoder):
     gradient = torch.randn_like(ours)
     for name, a, b in zip("qkv", *(torch.autograd.grad(o, inputs, gradient) for o in (ours, dense)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5, msg=f"gradient of {name}")
+        assert a.isfinite().all()
 
 
 @pytest.mark.parametrize(("heads", "key_heads"), [(4, 4), (4, 2)])
@@ -54,12 +57,17 @@ def test_block_mask_leaves_out_tiles_of_other_segments():
     assert block_mask(start[None], (start + 128)[None]).sparsity() == pytest.approx(75.0)
 
 
-def test_a_query_without_places_gets_zero():
-    start, end = torch.tensor([[0, 0, 0]]), torch.tensor([[1, 0, 0]])
-    q = torch.randn(1, 2, 3, 4)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_query_without_places_gets_zero(length):
+    start, end = torch.zeros(1, length, dtype=torch.int64), torch.zeros(1, length, dtype=torch.int64)
+    end[0, 0] = 1
+    q = torch.randn(1, 2, length, 4, requires_grad=True)
     result = segment_attention(q, q, q, start, end)
-    assert torch.equal(result[:, :, 1:], torch.zeros(1, 2, 2, 4))
+    assert torch.equal(result[:, :, 1:], torch.zeros(1, 2, length - 1, 4))
     torch.testing.assert_close(result[:, :, 0], q[:, :, 0])
+    result.sum().backward()
+    assert q.grad.isfinite().all()
+    assert (q.grad[:, :, 1:] == 0).all()
 
 
 @pytest.mark.parametrize(
