@@ -18,10 +18,12 @@ from medmm_lib import training
 from medmm_lib.fourm.model import FourM, Losses
 from medmm_lib.fourm.shape import Space
 from medmm_lib.fourm.tokens import Tokens, as_input
+from medmm_lib.muon import MuonAdamW
 
 EVALUATION_SEED = 20_260_101  # of the masks that held-out losses are measured with, in every run
 EVALUATION_DRAWS = 4  # masks a study
 BATCH = 32  # studies, in evaluation
+MUON_RATE = 3.0  # learning rate of matrices: times that of embeddings
 
 
 def mask_spec(
@@ -86,7 +88,15 @@ class MaskedTrainer(Trainer):
             [len(part) for part in data], list(weights), arguments.max_steps * arguments.train_batch_size, seed
         )
         super().__init__(
-            model, arguments, data_collator=lambda items: _batch(tokens, items), train_dataset=draws, eval_dataset=draws
+            model,
+            arguments,
+            data_collator=lambda items: _batch(tokens, items),
+            train_dataset=draws,
+            eval_dataset=draws,
+            optimizers=(
+                MuonAdamW(model, muon_lr=MUON_RATE * arguments.learning_rate, adamw_lr=arguments.learning_rate),
+                None,
+            ),
         )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
         self.spec, self.held_out, self.names = spec, held_out, model.shape.names
         self.seconds: list[float] = []
