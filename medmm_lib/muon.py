@@ -10,19 +10,26 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
+from transformers import TrainingArguments
 
 
 class MuonAdamW(Optimizer):
-    """Muon for the weights of a model's linear layers, AdamW for all other parameters that are trained."""
+    """Muon for the weights of a model's linear layers, AdamW for all other parameters that are trained.
 
-    def __init__(self, model: nn.Module, *, muon_lr: float, adamw_lr: float, weight_decay: float = 0.05) -> None:
+    Muon's learning rate is `rate` times that of the arguments.
+    """
+
+    def __init__(self, model: nn.Module, arguments: TrainingArguments, rate: float) -> None:
         linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
         matrices = {id(weight) for weight in linear}
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in matrices]
-        self.parts: list[Optimizer] = [
-            Muon(linear, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            AdamW(others, lr=adamw_lr, weight_decay=weight_decay, betas=(0.9, 0.95), fused=True),
-        ]
+        lr, shared = arguments.learning_rate, {"weight_decay": arguments.weight_decay}
+        betas = (arguments.adam_beta1, arguments.adam_beta2)
+        self.parts: list[Optimizer] = []  # either kind may be frozen, and an optimiser of nothing is refused
+        if linear:
+            self.parts.append(Muon(linear, lr=rate * lr, adjust_lr_fn="match_rms_adamw", **shared))
+        if others:
+            self.parts.append(AdamW(others, lr=lr, betas=betas, fused=True, **shared))
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 
     @torch.no_grad()

@@ -55,7 +55,8 @@ def arguments(
     folder: Path, *, steps: int, batch_size: int, learning_rate: float, seed: int, **others: object
 ) -> TrainingArguments:
     """Settings that all trainings share: AdamW, warm-up, cosine decay, clipping at 1, the device's own precision."""
-    dtype, _ = device.precision()
+    dtype, reason = device.precision()
+    LOG.info("computing in %s: %s", dtype, reason)
     shared = {
         "output_dir": str(folder),
         "max_steps": steps,

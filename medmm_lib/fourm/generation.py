@@ -35,11 +35,15 @@ def generate(
 ) -> Given:
     """See `FourM.generate`."""
     given = checked(model, inputs)
+    if not as_encoder(model, given)[0].valid.any(1).all():
+        raise ValueError("a row gives nothing to generate from: every token of it is −1")
     for name in targets:
         space = model.shape.spaces.get(name)
         if space is None or space.kind == "patches":
             known = [n for n, s in model.shape.spaces.items() if s.kind != "patches"]
             raise ValueError(f"target {name!r} can't be generated; expected one of {', '.join(sorted(known))}")
+        if space.kind == "sequence" and name in given:
+            raise ValueError(f"target {name!r} is among the inputs; a text can't be given in part")
     if steps < 1 or temperature < 0:
         raise ValueError(f"steps is {steps}, temperature {temperature}; expected steps from 1 and a temperature from 0")
     was_training = model.training
@@ -157,9 +161,7 @@ def _text(
 ) -> torch.Tensor:
     """The tokens of a text [B, longest], each row closed by its end token unless it is too long, then −1."""
     space, kind = model.shape.spaces[name], model.shape.names.index(name)
-    encoder, pixels = as_encoder(model, {n: rows for n, rows in given.items() if n != name})
-    if not encoder.valid.any(1).all():
-        raise ValueError(f"a row gives nothing to generate {name!r} from")
+    encoder, pixels = as_encoder(model, given)
     memory = model.remember(*model.encode(encoder, pixels))
     kept: list[list[torch.Tensor]] = [[] for _ in model.decoder]
     batch, device = len(encoder.ids), encoder.ids.device

@@ -117,7 +117,8 @@ class FourM(nn.Module, PyTorchModelHubMixin, tags=["4m", "multimodal"]):
         `temperature` 0 takes the likeliest token. → tokens [B, L] of `target`, by name when it is a list; texts are
         closed by their end token and filled up with −1.
 
-        Raises ValueError for a modality that the model does not know, a token out of range, or too long an input.
+        Raises ValueError for a modality that the model does not know, a token out of range, too long an input, a row
+        without any, and a text that is both given and asked for.
         """
         targets = [target] if isinstance(target, str) else list(target)
         made = generate(self, inputs, targets, steps=steps, temperature=temperature, seed=seed, cache=cache)

@@ -72,7 +72,7 @@ def step(model: torch.nn.Module, tokens: Tokens, spec: MaskSpec, seed: int, samp
 
 
 class MaskedTrainer(Trainer):
-    """The Trainer, with masking inside the step, losses per modality, and held-out losses under fixed masks."""
+    """The Trainer, with masking inside the step and held-out losses of every modality under fixed masks."""
 
     def __init__(
         self,
@@ -93,14 +93,10 @@ class MaskedTrainer(Trainer):
             data_collator=lambda items: _batch(tokens, items),
             train_dataset=draws,
             eval_dataset=draws,
-            optimizers=(
-                MuonAdamW(model, muon_lr=MUON_RATE * arguments.learning_rate, adamw_lr=arguments.learning_rate),
-                None,
-            ),
+            optimizers=(MuonAdamW(model, arguments, MUON_RATE), None),
         )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
-        self.spec, self.held_out, self.names = spec, held_out, model.shape.names
-        self.seconds: list[float] = []
-        self.places: list[int] = []
+        self.spec, self.held_out = spec, held_out
+        self.seconds: list[float] = []  # of each step
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> torch.Tensor:
         """The loss of a batch."""

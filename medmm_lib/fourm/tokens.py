@@ -5,8 +5,6 @@ tokenisers or data are never read.
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from medmm_lib import sources
+from medmm_lib import paths, sources
 from medmm_lib.fourm.modalities import REGISTRY, Modality, Row
 from medmm_lib.fourm.shape import Space
 from medmm_lib.fourm.text import TextTokeniser
@@ -146,13 +144,9 @@ class Tokenisers:
         file = folder / f"{sources.json_hash([self.hash, fingerprint])}.safetensors"
         if not file.is_file():
             tokens = self.encode(studies)
-            flat = {f"{field}/{name}": rows for field in FIELDS for name, rows in getattr(tokens, field).items()}
-            folder.mkdir(parents=True, exist_ok=True)
-            handle, neighbour = tempfile.mkstemp(dir=folder, suffix=".partial")
-            os.close(handle)
-            save_file(flat, neighbour)
-            os.replace(neighbour, file)
-        parts: dict[str, dict[str, torch.Tensor]] = {field: {} for field in FIELDS}
+            flat = {f"{field}/{name}": rows for field, part in vars(tokens).items() for name, rows in part.items()}
+            paths.write_atomically(file, save(flat))
+        parts: dict[str, dict[str, torch.Tensor]] = {"ids": {}, "lengths": {}, "pixels": {}}
         for key, rows in load_file(file).items():
             field, _, name = key.partition("/")
             parts[field][name] = rows
@@ -162,9 +156,6 @@ class Tokenisers:
 def as_input(pixels: torch.Tensor) -> torch.Tensor:
     """Patches uint8 as the model reads them: −1 to 1."""
     return pixels.float() / 127.5 - 1
-
-
-FIELDS = ("ids", "lengths", "pixels")
 
 
 def to_patches(pictures: torch.Tensor, patch: int) -> torch.Tensor:

@@ -114,6 +114,16 @@ def test_inputs_that_do_not_fit_are_refused(change, message):
         small.model().generate(change(given), "boxes")
 
 
+def test_rows_without_anything_are_refused_for_grids_too():
+    with pytest.raises(ValueError, match="a row gives nothing"):
+        small.model().generate({"map": torch.full((2, 16), -1)}, "map")
+
+
+def test_a_text_that_is_given_is_not_generated():
+    with pytest.raises(ValueError, match="'caption' is among the inputs"):
+        small.model().generate(small.tokens(3).given("map", "caption"), ["image", "caption"])
+
+
 @pytest.mark.parametrize("target", ["sound", "patches"])
 def test_a_target_that_can_not_be_generated_is_refused(target):
     with pytest.raises(ValueError, match=f"target '{target}' can't be generated; expected one of boxes, caption"):

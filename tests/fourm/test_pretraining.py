@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from medmm_lib import training
-from medmm_lib.fourm import pretraining
+from medmm_lib.fourm import Space, pretraining
 from medmm_lib.fourm.tokens import Tokens
 from tests.fourm import small
 
@@ -91,6 +91,18 @@ def test_mixtures_that_make_no_sense_are_refused(sizes, weights):
 def test_two_data_sets_train_one_model(tmp_path):
     _, trainer = run(tmp_path, data=[small.tokens(6), small.tokens(3, seed=4)], weights=[1.0, 2.0])
     assert trainer.state.global_step == 6
+
+
+def test_only_what_is_new_is_trained_in_an_extended_model(tmp_path):
+    larger = small.model().extended({"depth": Space("dense", "depth", 9, (4, 4))})
+    before = {name: weights.clone() for name, weights in larger.state_dict().items()}
+    spaces = larger.shape.spaces
+    pretraining.pretrain(
+        larger, [small.tokens(8, spaces=spaces)], small.tokens(8, spaces=spaces), small.spec(spaces), tmp_path,
+        steps=4, batch_size=4, learning_rate=2e-3, seed=0,
+    )  # fmt: skip
+    changed = {name for name, weights in larger.state_dict().items() if not torch.equal(weights, before[name])}
+    assert changed == {"embeddings.tokens.depth", "embeddings.modalities.depth", "embeddings.asked.depth"}
 
 
 def test_missing_modalities_cost_nothing():
