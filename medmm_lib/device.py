@@ -1,7 +1,9 @@
 """The device that a run uses, and how a result names it."""
 
+import math
 import os
 import platform
+import time
 from pathlib import Path
 
 import torch
@@ -33,6 +35,24 @@ def precision() -> tuple[str, str]:
     if found:
         return "bf16", f"this CPU has {found[0]}"
     return "fp32", "this CPU has neither amx_bf16 nor avx512_bf16"
+
+
+def matmul_flops(dtype: str, size: int = 1024, seconds: float = 0.5) -> float:
+    """What this device reaches in a product of two square matrices of `size`, in FLOP/s; `dtype` as of `precision`.
+
+    The best of several runs: a peak to measure a training against, not a promise.
+    """
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    matrix = torch.randn(size, size, device=where).to(kinds[dtype])
+    best, until = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        matrix @ matrix
+        if where == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
 
 
 def _processor() -> str:

@@ -82,7 +82,8 @@ def _inputs(profile: str, chapter: str) -> dict[str, Any]:
         "published figures": sources.json_hash((paths.REPORT / "published.csv").read_text(encoding="utf-8")),
     }
     if "data" in full:
-        inputs["data"] = data.fingerprint(full["data"], full.get("data_root") or None)
+        names = [full["data"]] if isinstance(full["data"], str) else full["data"]
+        inputs["data"] = [data.fingerprint(name, full.get("data_root") or None) for name in names]
     for earlier in reads:
         summary = paths.artifacts(profile, earlier) / "results.json"
         if not summary.is_file():

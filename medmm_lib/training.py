@@ -99,6 +99,23 @@ class TimeLimit(TrainerCallback):
             self.stopped = control.should_save = control.should_training_stop = True
 
 
+class StepTimes(TrainerCallback):
+    """Seconds of every step of a training, the optimiser's part included."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, _: TrainingArguments, __: TrainerState, ___: TrainerControl, **____: object) -> None:
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_step_end(self, _: TrainingArguments, __: TrainerState, ___: TrainerControl, **____: object) -> None:
+        """Stop it, once the device has done what it was told."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self.start)
+
+
 def train(trainer: Trainer, max_minutes: float = 0.0) -> bool:
     """Train, from the last checkpoint in the output folder if there is one. → whether all steps are done.
 

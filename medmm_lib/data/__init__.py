@@ -10,13 +10,14 @@ from medmm_lib.data import medpix, phantom
 from medmm_lib.data.medpix_files import DataError
 from medmm_lib.data.schema import SPLITS
 
-SOURCES = ("phantom", "medpix")
+PATIENTS = {"phantom": 240, "phantom_large": 2000}  # the larger one has the patients of the smaller one, and more
+SOURCES = (*PATIENTS, "medpix")
 
 
 def load(name: str, root: str | Path | None = None) -> DatasetDict:
     """The data of one source, in the schema of `medmm_lib.data.schema`, split `train`, `validation`, `test` by patient.
 
-    `phantom` is made on first use; `medpix` is read from `root` or from the folder that `MEDMM_DATA` names. Raises
+    Phantom data is made on first use; `medpix` is read from `root` or from the folder that `MEDMM_DATA` names. Raises
     `DataError` for an unknown source and for a folder that can't be used.
     """
     return medpix.read(folder(name, root)).dataset
@@ -24,8 +25,8 @@ def load(name: str, root: str | Path | None = None) -> DatasetDict:
 
 def folder(name: str, root: str | Path | None = None) -> Path:
     """The folder that a source is read from; the phantom data is written into `artifacts/data` on first use."""
-    if name == "phantom":
-        return Path(root) if root else _phantom()
+    if name in PATIENTS:
+        return Path(root) if root else _phantom(name, patients=PATIENTS[name])
     if name != "medpix":
         raise DataError(f"unknown data {name!r}. There are: {', '.join(SOURCES)}")
     place = root or os.environ.get("MEDMM_DATA")
@@ -44,15 +45,15 @@ def fingerprint(name: str, root: str | Path | None = None) -> str:
 
 def examples() -> Dataset:
     """A few large phantom studies to look at: eight patients, 192 × 192 pixels."""
-    parts = medpix.read(_phantom("examples", patients=8, size=192)).dataset
+    parts = medpix.read(_phantom("phantom-examples", patients=8, size=192)).dataset
     return concatenate_datasets([parts[split] for split in SPLITS])
 
 
-def _phantom(name: str = "default", **options: int) -> Path:
+def _phantom(name: str, **options: int) -> Path:
     """A phantom folder; its name carries a hash of the code that makes it, so that old data is not reused."""
     files = sources.library_files("import medmm_lib.data.phantom")
     code = sources.json_hash([path.read_text(encoding="utf-8") for path in files if "phantom" in path.parts])
-    place = paths.ARTIFACTS / "data" / f"phantom-{name}-{code}"
+    place = paths.ARTIFACTS / "data" / f"{name}-{code}"
     if not place.is_dir():
         phantom.write(place, **options)
     return place

@@ -59,7 +59,7 @@ def _card(
     count = sum(len(questions[split]) for split in SPLITS)
     data = DatasetCardData(
         language="en",
-        license="mit" if name == "phantom" else "other",
+        license="mit" if name.startswith("phantom") else "other",
         task_categories=["visual-question-answering"],
         pretty_name=f"Radiology questions from {name}",
         size_categories="10K<n<100K" if count >= 10_000 else "1K<n<10K" if count >= 1000 else "n<1K",
@@ -85,7 +85,7 @@ def _card(
 # Radiology questions from {name}
 
 Made by chapter 01 of medmm from data with the fingerprint `{fingerprint}`. Research only, not for clinical use.
-{phantom if name == "phantom" else ""}
+{phantom if name.startswith("phantom") else ""}
 `questions` has the question/answer pairs, `images` the images in medmm's schema; they are joined by `image_id`.
 
 | split | patients | images | image questions | literature questions |

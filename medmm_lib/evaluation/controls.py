@@ -29,7 +29,7 @@ def controls(dataset: Dataset, training: Dataset, *, seed: int = 0) -> dict[str,
     """
     without = dataset.remove_columns([name for name in ("image", "prediction") if name in dataset.column_names])
     pictures = dataset.select_columns("image")
-    exchanged = pictures.select(_of_other_patients(dataset["patient_id"], seed)).flatten_indices()
+    exchanged = pictures.select(of_other_patients(dataset["patient_id"], seed)).flatten_indices()
     return {
         "blank image": dataset.map(_blank, features=dataset.features, load_from_cache_file=False),
         "shuffled image": concatenate_datasets([without.flatten_indices(), exchanged], axis=1),
@@ -78,7 +78,7 @@ def _most_frequent(counts: Counter[str]) -> str:
     return min(counts, key=lambda answer: (-counts[answer], answer))
 
 
-def _of_other_patients(patients: Sequence[str], seed: int) -> np.ndarray:
+def of_other_patients(patients: Sequence[str], seed: int) -> np.ndarray:
     """For every row the place of a row of another patient; every row serves once.
 
     Rows stand together by patient, the patients in random order, and are moved on by the size of the largest patient:

@@ -6,7 +6,7 @@ output layer of a modality is its own token embeddings.
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from medmm_lib.fourm.shape import FourMShape
 # Words carry the meaning of a text more than their places do: their embeddings start larger and their positions are
 # scaled down. With 4M's start (0.02 and 1 for all), a small model learned its captions several times slower (journal).
 TEXT_STD, OTHER_STD = 0.1, 0.02
+CODE_STD = 0.1  # of embeddings that start as the codes of a VQ tokeniser
 TEXT_POSITIONS = 0.2
 
 
@@ -61,6 +62,7 @@ class Embeddings(nn.Module):
             "positions": torch.cat(positions),
             "first_position": torch.tensor(_starts(positions)),
             "first_token": torch.tensor([first_of_table.get(shape.table(name), 0) for name in names]),
+            "is_patches": torch.tensor([name in patches for name in names]),
             "is_dense": torch.tensor([name in self.asked for name in names]),
         }
         for name, value in places.items():
@@ -81,6 +83,19 @@ class Embeddings(nn.Module):
         for embedding in (*self.modalities.values(), *self.asked.values()):
             nn.init.normal_(embedding, std=OTHER_STD)
 
+    @torch.no_grad()
+    def start_from(self, codebooks: Mapping[str, torch.Tensor]) -> None:
+        """Start the embeddings of VQ vocabularies from their codes [codes, code width], projected at random.
+
+        Codes that draw alike then start alike, and what is learned of one is learned of its neighbours.
+        """
+        for name, space in self.shape.spaces.items():
+            if space.vocabulary in codebooks:
+                codes = codebooks[space.vocabulary].float()
+                codes = (codes - codes.mean(0)) / codes.std(0).mean()
+                projection = torch.randn(codes.shape[1], self.shape.width) * CODE_STD / math.sqrt(codes.shape[1])
+                self.tokens[self.shape.table(name)].copy_(codes @ projection)
+
     def table(self) -> torch.Tensor:
         """All token embeddings under each other [rows, width]; modality m's begin at row `first_token[m]`."""
         return torch.cat(list(self.tokens.values()))
@@ -88,7 +103,8 @@ class Embeddings(nn.Module):
     def given(self, encoder: Encoder, patches: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """What the given tokens say and where they stand: twice [B, N, width]. `patches` [B, places, values]."""
         kind = encoder.modality.clamp(min=0)
-        x = F.embedding(encoder.ids + self.first_token[kind], self.table())
+        # The ids of patches are place numbers: they say nothing, and there may be fewer tokens than places.
+        x = F.embedding(torch.where(self.is_patches[kind], 0, encoder.ids + self.first_token[kind]), self.table())
         for name, project in self.patches.items():
             mine = kind == self.shape.names.index(name)
             at = torch.where(mine, encoder.position, 0)[..., None].expand(-1, -1, patches[name].shape[-1]).long()

@@ -171,7 +171,10 @@ def _text(
         first = read.shape[1] - 1 if cache else 0
         position = torch.arange(first, read.shape[1], dtype=torch.int32, device=device).expand(batch, -1)
         decoded = _read_text(model, read[:, first:], kind, position, memory, encoder.valid, kept if cache else None)
-        token, _ = _choose(model.embeddings.logits(decoded[:, -1], name), temperature, random)
+        logits = model.embeddings.logits(decoded[:, -1], name).float()
+        if temperature == 0:
+            logits = _ending_if_likely(logits, space.end)
+        token, _ = _choose(logits, temperature, random)
         read = torch.cat([read, torch.where(done, -1, token)[:, None].int()], dim=1)
         done |= token == space.end
     return read[:, 1:]
@@ -196,6 +199,18 @@ def _read_text(
     for layer, keys_values, cache in zip(model.decoder, memory, kept, strict=True):
         x = layer(x, attend_where(None), keys_values, attend_where(given), cache)
     return model.decoder_norm(x)
+
+
+def _ending_if_likely(logits: torch.Tensor, end: int) -> torch.Tensor:
+    """Scores [B, V] in which a text may only end where that is likelier than going on, by whatever token.
+
+    The likeliest single token is not enough: where a first box begins with any of 32 numbers, none of them may be
+    likelier than the end, although a box is.
+    """
+    goes_on = logits.softmax(-1)[:, end] < 0.5
+    return torch.where(
+        goes_on[:, None] & (torch.arange(logits.shape[1], device=logits.device) == end), -math.inf, logits
+    )
 
 
 def _choose(logits: torch.Tensor, temperature: float, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

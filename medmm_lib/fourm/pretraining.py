@@ -4,7 +4,6 @@ Every step draws studies, masks them by the bits of (seed, number of the draw), 
 every target token the same. Held-out losses are measured with masks that are the same in every run.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import numpy as np
 import torch
 from transformers import Trainer, TrainingArguments
 
-from medmm_kernels import MaskSpec, Modality, mask_batch
+from medmm_kernels import MaskedBatch, MaskSpec, mask_batch
 from medmm_lib import training
 from medmm_lib.fourm.model import FourM, Losses
-from medmm_lib.fourm.shape import Space
 from medmm_lib.fourm.tokens import Tokens, as_input
 from medmm_lib.muon import MuonAdamW
 
@@ -26,49 +24,12 @@ BATCH = 32  # studies, in evaluation
 MUON_RATE = 3.0  # learning rate of matrices: times that of embeddings
 
 
-def mask_spec(
-    spaces: dict[str, Space],
-    first_sentinel: int,
-    sentinels: int,
-    *,
-    inputs: int | tuple[int, int],
-    targets: int | tuple[int, int],
-    scan_share: float = 0.5,
-    alpha: float = 1.0,
-    **strategy: object,
-) -> MaskSpec:
-    """How studies are masked: a mixture of two components.
-
-    With probability `scan_share` a study is given as patches alone, as it is where a model is used on a scan; else any
-    tokens of any modalities are given (Dirichlet, `alpha` each). All modalities but patches are asked for in both. 4M
-    mixes components in the same way (Mizrahi et al. 2023, appendix). `strategy` goes to `MaskSpec`.
-    """
-
-    def modality(space: Space) -> Modality:
-        sequence, patches = space.kind == "sequence", space.kind == "patches"
-        return Modality(
-            "sequence" if sequence else "dense",
-            space.places,
-            (alpha if patches else 0.0, alpha),
-            0.0 if patches else alpha,
-            grid=None if sequence else space.grid,
-        )
-
-    return MaskSpec(
-        {name: modality(space) for name, space in spaces.items()},
-        inputs,
-        targets,
-        first_sentinel=first_sentinel,
-        sentinels=sentinels,
-        mixture=(scan_share, 1 - scan_share),
-        **strategy,
-    )
-
-
-def step(model: torch.nn.Module, tokens: Tokens, spec: MaskSpec, seed: int, sample_ids: torch.Tensor) -> Losses:
+def step(
+    model: torch.nn.Module, tokens: Tokens, spec: MaskSpec, seed: int, sample_ids: torch.Tensor
+) -> tuple[Losses, MaskedBatch]:
     """Mask a batch and run the model on it."""
     masked = mask_batch(tokens.ids, tokens.lengths, spec, seed=seed, sample_ids=sample_ids)
-    return model(masked, {name: as_input(pixels) for name, pixels in tokens.pixels.items()})
+    return model(masked, {name: as_input(pixels) for name, pixels in tokens.pixels.items()}), masked
 
 
 class MaskedTrainer(Trainer):
@@ -81,6 +42,7 @@ class MaskedTrainer(Trainer):
         data: Sequence[Tokens],
         held_out: Tokens,
         spec: MaskSpec,
+        held_out_spec: MaskSpec,
         weights: Sequence[float],
     ) -> None:
         tokens, seed = Tokens.joined(list(data)), arguments.seed
@@ -95,29 +57,34 @@ class MaskedTrainer(Trainer):
             eval_dataset=draws,
             optimizers=(MuonAdamW(model, arguments, MUON_RATE), None),
         )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
-        self.spec, self.held_out = spec, held_out
-        self.seconds: list[float] = []  # of each step
+        self.spec, self.held_out, self.held_out_spec = spec, held_out, held_out_spec
+        self.times = training.StepTimes()
+        self.add_callback(self.times)
+        self.tokens_seen = torch.tensor(0)  # given and asked for, in the steps that `times` has
+        self._since_log: list[Losses] = []
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> torch.Tensor:
         """The loss of a batch."""
         spec = self.spec
         if spec.strategy == "curriculum":
             spec = spec.at(self.state.global_step / self.state.max_steps)
-        return step(model, Tokens(**inputs["tokens"]), spec, self.args.seed, inputs["sample_ids"]).loss
+        losses, masked = step(model, Tokens(**inputs["tokens"]), spec, self.args.seed, inputs["sample_ids"])
+        self.tokens_seen = self.tokens_seen + (masked.encoder.valid.sum() + masked.decoder.valid.sum()).cpu()
+        self._since_log.append(Losses(*(part.detach() for part in losses)))
+        return losses.loss
 
-    def training_step(self, *arguments: object, **named: object) -> torch.Tensor:
-        """One step, timed."""
-        start = time.perf_counter()
-        loss = super().training_step(*arguments, **named)
-        if loss.device.type == "cuda":
-            torch.cuda.synchronize()
-        self.seconds.append(time.perf_counter() - start)
-        return loss
+    def log(self, logs: dict[str, float], *arguments: object, **named: object) -> None:
+        """The Trainer's log, with the training loss of every modality since the last one, in nats a token."""
+        if "loss" in logs:
+            sums, counts = (torch.cat(part).sum(0) for part in list(zip(*self._since_log, strict=True))[1:])
+            logs = logs | {f"train_{name}": loss for name, loss in per_modality(self.model, sums, counts).items()}
+            self._since_log.clear()
+        super().log(logs, *arguments, **named)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Held-out losses of every modality and over all tokens, in nats a token."""
         with self.compute_loss_context_manager():
-            losses = held_out_losses(self.model, self.held_out, self.spec)
+            losses = held_out_losses(self.model, self.held_out, self.held_out_spec)
         metrics = {f"eval_{name}": loss for name, loss in losses.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -132,11 +99,14 @@ def _batch(tokens: Tokens, items: list[tuple[int, int]]) -> dict[str, Any]:
 @torch.no_grad()
 def held_out_losses(model: FourM, tokens: Tokens, spec: MaskSpec) -> dict[str, float]:
     """Nats a token of each modality and of `all`, under `EVALUATION_DRAWS` fixed masks a study."""
-    sums, counts = sample_losses(model, tokens, spec)
-    per_modality = sums.sum(0) / counts.sum(0)
-    losses = dict(zip(model.shape.names, per_modality.tolist(), strict=True))
-    losses["all"] = float(sums.sum() / counts.sum())
-    return {name: loss for name, loss in losses.items() if np.isfinite(loss)}
+    sums, counts = (part.sum(0) for part in sample_losses(model, tokens, spec))
+    return per_modality(model, sums, counts) | {"all": float(sums.sum() / counts.sum())}
+
+
+def per_modality(model: FourM, sums: torch.Tensor, counts: torch.Tensor) -> dict[str, float]:
+    """Nats a token, from sums of nats and of tokens [M]; modalities that nothing was asked of are left out."""
+    losses = zip(model.shape.names, (sums / counts).tolist(), strict=True)
+    return {name: loss for name, loss in losses if np.isfinite(loss)}
 
 
 @torch.no_grad()
@@ -151,7 +121,7 @@ def sample_losses(model: FourM, tokens: Tokens, spec: MaskSpec) -> tuple[torch.T
         batch = tokens.rows(rows)
         batch = Tokens(*({n: v.to(device) for n, v in part.items()} for part in vars(batch).values()))
         drawn = [
-            step(model, batch, spec, EVALUATION_SEED, (rows + draw * len(tokens)).to(device))
+            step(model, batch, spec, EVALUATION_SEED, (rows + draw * len(tokens)).to(device))[0]
             for draw in range(EVALUATION_DRAWS)
         ]
         sums.append(torch.stack([losses.sums for losses in drawn]).sum(0).double().cpu())
@@ -161,17 +131,18 @@ def sample_losses(model: FourM, tokens: Tokens, spec: MaskSpec) -> tuple[torch.T
 
 def pretrain(
     model: FourM, data: Sequence[Tokens], held_out: Tokens, spec: MaskSpec, folder: Path, *, steps: int,
-    batch_size: int, learning_rate: float, seed: int, weights: Sequence[float] | None = None, evaluations: int = 5,
-    max_minutes: float = 0.0, **others: object,
+    batch_size: int, learning_rate: float, seed: int, held_out_spec: MaskSpec | None = None,
+    weights: Sequence[float] | None = None, evaluations: int = 5, max_minutes: float = 0.0, **others: object,
 ) -> MaskedTrainer:  # fmt: skip
     """Train a model on some data sets, drawn by weight. → the trainer, with its log and times.
 
-    Goes on from the last checkpoint in `folder`. Held-out losses are measured `evaluations` times and before the start.
+    Goes on from the last checkpoint in `folder`. Held-out losses are measured `evaluations` times and before the start,
+    under `held_out_spec`, so that runs which are masked in different ways can be compared; without one, under `spec`.
     """
     settings = training.arguments(
         folder, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
         eval_strategy="steps", eval_steps=max(1, steps // evaluations), eval_on_start=True, **others,
     )  # fmt: skip
-    trainer = MaskedTrainer(model, settings, data, held_out, spec, weights or [1.0] * len(data))
+    trainer = MaskedTrainer(model, settings, data, held_out, spec, held_out_spec or spec, weights or [1.0] * len(data))
     training.train(trainer, max_minutes)
     return trainer

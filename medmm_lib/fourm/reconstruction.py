@@ -42,3 +42,8 @@ def pooled(pictures: torch.Tensor, patch: int) -> torch.Tensor:
 def nearest(pictures: torch.Tensor, training: torch.Tensor) -> torch.Tensor:
     """The training image that is nearest to each image, by squared error. [N, H, W], [M, H, W] uint8 → [N, H, W]"""
     return training[torch.cdist(pictures.flatten(1).float(), training.flatten(1).float()).argmin(1)]
+
+
+def pooled_values(pictures: torch.Tensor, side: int) -> np.ndarray:
+    """Grey images [N, H, W] uint8 as [N, side · side] values in 0 to 1, the means of their parts."""
+    return F.adaptive_avg_pool2d(pictures[:, None].float() / PEAK, side).flatten(1).numpy()

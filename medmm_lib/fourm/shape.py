@@ -76,14 +76,14 @@ class FourMShape:
         return [name for name in self.names if self.spaces[name].kind == kind]
 
 
-# Width, layers of encoder and of decoder, heads. 4M's own start at `base`, which it calls B.
-SIZES = {"tiny": (128, 2, 4), "small": (256, 4, 4), "medium": (512, 8, 8), "base": (768, 12, 12)}
+# Width, encoder layers, decoder layers, heads. 4M's own start at `base`, which it calls B.
+SIZES = {"tiny": (128, 2, 1, 4), "small": (256, 4, 4, 4), "medium": (512, 8, 8, 8), "base": (768, 12, 12, 12)}
 
 
 def sized(spaces: dict[str, Space], size: str, **changes: float | str) -> FourMShape:
     """The shape of a named size, multi-head unless `kv_heads` is given. Raises ValueError for an unknown name."""
     if size not in SIZES:
         raise ValueError(f"size is {size!r}; expected {', '.join(SIZES)}")
-    width, layers, heads = SIZES[size]
-    shape = {"width": width, "encoder_layers": layers, "decoder_layers": layers, "heads": heads, "kv_heads": heads}
+    width, encoder, decoder, heads = SIZES[size]
+    shape = {"width": width, "encoder_layers": encoder, "decoder_layers": decoder, "heads": heads, "kv_heads": heads}
     return FourMShape(spaces, **(shape | changes))

@@ -21,11 +21,11 @@ class TextTokeniser:
 
     def __init__(self, tokeniser: Tokenizer) -> None:
         self.tokeniser = tokeniser
-        numbers = {token: tokeniser.token_to_id(token) for token in (PAD, START, END, "[S0]")}
+        numbers = {token: tokeniser.token_to_id(token) for token in (PAD, UNKNOWN, START, END, "[S0]")}
         missing = [token for token, number in numbers.items() if number is None]
         if missing:
             raise ValueError(f"the tokeniser lacks {', '.join(missing)}; expected one that TextTokeniser.train made")
-        self.pad, self.start, self.end, self.first_sentinel = numbers.values()
+        self.pad, self.unknown, self.start, self.end, self.first_sentinel = numbers.values()
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int) -> "TextTokeniser":

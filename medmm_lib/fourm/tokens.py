@@ -5,13 +5,12 @@ tokenisers or data are never read.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file, save
 
 from medmm_lib import paths, sources
@@ -37,6 +36,10 @@ class Tokens:
     def rows(self, at: torch.Tensor) -> "Tokens":
         """Some rows [n]."""
         return Tokens(*({name: values[at] for name, values in part.items()} for part in vars(self).values()))
+
+    def only(self, *names: str) -> "Tokens":
+        """Some modalities."""
+        return Tokens(*({name: part[name] for name in names if name in part} for part in vars(self).values()))
 
     def given(self, *names: str) -> dict[str, torch.Tensor]:
         """Modalities as `FourM.generate` takes them: −1 where a study holds nothing, pixels in −1 to 1."""
@@ -75,6 +78,11 @@ class Tokenisers:
         self.text, self.visual, self.side, self.patch, self.most = text, visual, side, patch, most
 
     @property
+    def codebooks(self) -> dict[str, torch.Tensor]:
+        """The codes of each VQ vocabulary [codes, code width]."""
+        return {name: tokeniser.codebook.codebook.detach() for name, tokeniser in self.visual.items()}
+
+    @property
     def spaces(self) -> dict[str, Space]:
         """What a model must know of the modalities."""
         return {name: self._space(name, entry) for name, entry in self.entries.items()}
@@ -96,7 +104,7 @@ class Tokenisers:
         for name, tokeniser in sorted(self.visual.items()):
             for key, value in sorted(tokeniser.state_dict().items()):
                 digest.update(f"{name}.{key}".encode() + value.contiguous().numpy().tobytes())
-        files = sources.library_files("import medmm_lib.fourm.modalities")
+        files = sources.library_files("import medmm_lib.fourm.views")
         reading = [path.read_text(encoding="utf-8") for path in files]
         settings = [self.side, self.patch, self.most, list(self.entries), reading]
         return sources.json_hash([digest.hexdigest(), settings])
@@ -139,11 +147,14 @@ class Tokenisers:
             raise ValueError(f"{name} is given as pixels, not as tokens: there is nothing to decode")
         return list(self.visual[entry.vocabulary].decode(ids).numpy())
 
-    def cached(self, studies: Dataset, folder: Path, fingerprint: str) -> Tokens:
-        """The tokens of a split, from `folder` when they are there. `fingerprint` says which data and split it is."""
+    def cached(self, studies: Callable[[], Iterable[Row]], folder: Path, fingerprint: str) -> Tokens:
+        """The tokens of a split, from `folder` when they are there; else `studies` is called for its studies.
+
+        `fingerprint` says which data and split it is.
+        """
         file = folder / f"{sources.json_hash([self.hash, fingerprint])}.safetensors"
         if not file.is_file():
-            tokens = self.encode(studies)
+            tokens = self.encode(studies())
             flat = {f"{field}/{name}": rows for field, part in vars(tokens).items() for name, rows in part.items()}
             paths.write_atomically(file, save(flat))
         parts: dict[str, dict[str, torch.Tensor]] = {"ids": {}, "lengths": {}, "pixels": {}}

@@ -3,7 +3,7 @@
 import torch
 
 from medmm_lib.fourm import FourM, FourMShape, Space
-from medmm_lib.fourm.pretraining import mask_spec
+from medmm_lib.fourm.mixture import mask_spec
 from medmm_lib.fourm.tokens import Tokens
 
 WORDS, START, SENTINELS, END = 60, 40, 20, 1
@@ -43,5 +43,8 @@ def tokens(rows=8, seed=0, spaces=SPACES):
     return Tokens(ids, lengths, pixels)
 
 
-def spec(spaces=SPACES, inputs=(12, 24), targets=(20, 40), **options):
-    return mask_spec(spaces, START, SENTINELS, inputs=inputs, targets=targets, **options)
+MIXTURE = ("0.5: patches -> any", "0.5: any -> any")
+
+
+def spec(spaces=SPACES, inputs=(12, 24), targets=(20, 40), mixture=MIXTURE, **options):
+    return mask_spec(spaces, START, SENTINELS, mixture=mixture, inputs=inputs, targets=targets, **options)

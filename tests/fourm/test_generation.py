@@ -8,10 +8,11 @@ from tests.fourm import small
 @pytest.fixture(scope="module")
 def trained():
     """A model that knows four studies by heart, so that what it generates is not a matter of rounding."""
-    model, studies, spec = small.model(width=64), small.tokens(4), small.spec(inputs=(16, 24), scan_share=0.7)
+    model, studies = small.model(width=64), small.tokens(4)
+    spec = small.spec(inputs=(16, 24), mixture=["0.7: patches -> any", "0.3: any -> any"])
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for number in range(400):
-        step(model, studies, spec, 0, torch.arange(4) + 4 * number).loss.backward()
+        step(model, studies, spec, 0, torch.arange(4) + 4 * number)[0].loss.backward()
         optimiser.step()
         optimiser.zero_grad()
     return model, studies

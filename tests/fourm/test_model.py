@@ -32,7 +32,7 @@ def test_one_batch_is_learned_by_heart(embeddings, kv_heads):
     )
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(120):
-        losses = step(model, studies, spec, 0, torch.arange(4))
+        losses, _ = step(model, studies, spec, 0, torch.arange(4))
         losses.loss.backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -146,12 +146,12 @@ def test_a_new_modality_needs_only_its_own_weights(embeddings):
     assert trained == {"embeddings.tokens.depth", "embeddings.modalities.depth", "embeddings.asked.depth"}
 
     studies = small.tokens(4, spaces=larger.shape.spaces)
-    spec = small.spec(larger.shape.spaces, scan_share=1.0)
+    spec = small.spec(larger.shape.spaces, mixture=["1: patches -> any"])
     new = larger.shape.names.index("depth")
     optimiser = torch.optim.AdamW([p for p in larger.parameters() if p.requires_grad], lr=2e-2)
     course = []
     for _ in range(60):
-        losses = step(larger, studies, spec, 0, torch.arange(4))
+        losses, _ = step(larger, studies, spec, 0, torch.arange(4))
         losses.loss.backward()
         optimiser.step()
         optimiser.zero_grad()

@@ -28,7 +28,7 @@ def test_losses_of_every_modality_are_measured_before_and_after(tmp_path):
     for name in ("all", "image", "map", "caption", "boxes"):
         assert logged[-1][f"eval_{name}"] < logged[0][f"eval_{name}"]
     assert "eval_patches" not in logged[0]
-    assert len(trainer.seconds) == 40
+    assert len(trainer.times.seconds) == 40
 
 
 def test_held_out_losses_do_not_depend_on_the_training_seed_or_the_batch():
@@ -110,3 +110,20 @@ def test_missing_modalities_cost_nothing():
     lengths = studies.lengths | {"boxes": torch.zeros(4, dtype=torch.int64), "map": torch.zeros(4, dtype=torch.int64)}
     losses = pretraining.held_out_losses(small.model(), Tokens(studies.ids, lengths, studies.pixels), small.spec())
     assert set(losses) == {"image", "caption", "all"}
+
+
+def test_training_losses_and_tokens_are_logged(tmp_path):
+    _, trainer = run(tmp_path, steps=4, logging_steps=2)
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [entry["step"] for entry in logged] == [2, 4]
+    assert {"train_image", "train_map", "train_caption", "train_boxes"} <= set(logged[0])
+    assert len(trainer.times.seconds) == 4
+    assert 4 * 4 * (12 + 20) * 0.5 < trainer.tokens_seen <= 4 * 4 * (24 + 40)
+
+
+def test_runs_with_other_masks_can_be_held_out_alike(tmp_path):
+    losses = []
+    for spec in (small.spec(), small.spec(mixture=["1: image -> map"])):
+        _, trainer = run(tmp_path / str(len(losses)), steps=1, spec=spec, held_out_spec=small.spec())
+        losses.append(next(entry for entry in trainer.state.log_history if "eval_all" in entry))
+    assert losses[0]["eval_all"] == losses[1]["eval_all"]

@@ -84,16 +84,16 @@ def test_metadata_says_what_is_known():
 
 def test_cached_tokens_are_read_only_for_the_same_tokenisers_and_data(studies, tmp_path, monkeypatch):
     made = tokenisers(studies)
-    first = made.cached(studies, tmp_path, "data 1")
+    first = made.cached(lambda: studies, tmp_path, "data 1")
     monkeypatch.setattr(Tokenisers, "encode", lambda *_: pytest.fail("these tokens are on disk"))
-    again = made.cached(studies, tmp_path, "data 1")
+    again = made.cached(lambda: studies, tmp_path, "data 1")
     for field in ("ids", "lengths", "pixels"):
         for name, rows in getattr(first, field).items():
             assert torch.equal(rows, getattr(again, field)[name])
     with pytest.raises(pytest.fail.Exception, match="on disk"):
-        made.cached(studies, tmp_path, "data 2")
+        made.cached(lambda: studies, tmp_path, "data 2")
     with pytest.raises(pytest.fail.Exception, match="on disk"):
-        tokenisers(studies, seed=1).cached(studies, tmp_path, "data 1")
+        tokenisers(studies, seed=1).cached(lambda: studies, tmp_path, "data 1")
 
 
 def test_a_modality_is_added_by_one_entry(studies):

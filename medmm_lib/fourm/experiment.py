@@ -1,0 +1,145 @@
+"""One pretraining from its settings to its held-out losses, and several that differ in one thing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from medmm_kernels import MaskSpec
+from medmm_lib import sources
+from medmm_lib.evaluation.intervals import interval, mean, paired_difference
+from medmm_lib.fourm.mixture import mask_spec
+from medmm_lib.fourm.model import FourM
+from medmm_lib.fourm.pretraining import MaskedTrainer, pretrain, sample_losses, step
+from medmm_lib.fourm.shape import Space, sized
+from medmm_lib.fourm.text import SENTINELS, TextTokeniser
+from medmm_lib.fourm.tokens import Tokens
+
+# The masks that all models are compared under: half the studies as scans, half as anything.
+HELD_OUT_MIXTURE = ("0.5: patches -> any", "0.5: any -> any")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of a pretraining. `shape` changes the named `size`; `strategy` goes to `MaskSpec`."""
+
+    size: str
+    mixture: tuple[str, ...]
+    inputs: tuple[int, int]
+    targets: tuple[int, int]
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    shape: Mapping[str, int | str] = field(default_factory=dict)
+    strategy: Mapping[str, object] = field(default_factory=dict)
+
+    def model(self, studies: "Studies") -> FourM:
+        """A new model; its first weights follow from the seed and from the codebooks."""
+        torch.manual_seed(self.seed)
+        model = FourM(sized(studies.spaces, self.size, **self.shape))
+        model.embeddings.start_from(studies.codebooks)
+        return model
+
+    def spec(self, spaces: dict[str, Space], text: TextTokeniser) -> MaskSpec:
+        """How its studies are masked."""
+        return mask_spec(
+            spaces, text.first_sentinel, SENTINELS,
+            mixture=self.mixture, inputs=self.inputs, targets=self.targets, **self.strategy,
+        )  # fmt: skip
+
+    def held_out_spec(self, spaces: dict[str, Space], text: TextTokeniser) -> MaskSpec:
+        """How held-out studies are masked, however the training's are: every token that fits."""
+        places = sum(space.places for space in spaces.values())
+        return mask_spec(
+            spaces, text.first_sentinel, SENTINELS, mixture=HELD_OUT_MIXTURE, inputs=64, targets=min(192, places)
+        )
+
+
+@dataclass(frozen=True)
+class Studies:
+    """What a model is trained and tested on. `spaces`, `text` and `codebooks` are those of the tokenisers."""
+
+    spaces: dict[str, Space]
+    text: TextTokeniser
+    codebooks: dict[str, torch.Tensor]
+    training: Sequence[Tokens]
+    weights: Sequence[float]
+    held_out: Tokens
+    patients: Sequence[str]  # of the held-out studies
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model. `losses` [N, M]: nats a token of every held-out study and modality, NaN: nothing was asked."""
+
+    model: FourM
+    trainer: MaskedTrainer
+    losses: np.ndarray
+
+    @property
+    def step_seconds(self) -> float:
+        """The median step's."""
+        return float(np.median(self.trainer.times.seconds))
+
+    @property
+    def parameters(self) -> int:
+        """How many weights."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def train(setup: Setup, studies: Studies, folder: Path, **options: object) -> Trained:
+    """Pretrain one model; `options` go to `pretrain`. Goes on where an earlier run with the same settings stopped."""
+    spaces, text = studies.spaces, studies.text
+    model, held_out_spec = setup.model(studies), setup.held_out_spec(spaces, text)
+    trainer = pretrain(
+        model, studies.training, studies.held_out, setup.spec(spaces, text), folder / sources.json_hash(asdict(setup)),
+        steps=setup.steps, batch_size=setup.batch_size, learning_rate=setup.learning_rate, seed=setup.seed,
+        held_out_spec=held_out_spec, weights=studies.weights, **options,
+    )  # fmt: skip
+    sums, counts = sample_losses(model, studies.held_out, held_out_spec)
+    with np.errstate(invalid="ignore"):
+        return Trained(model, trainer, (sums / counts).numpy())
+
+
+def comparison(arms: Mapping[str, Sequence[Trained]], studies: Studies, names: Sequence[str]) -> pd.DataFrame:
+    """Arms beside the first of them; each was trained with the same seeds.
+
+    Columns: arm, modality (`all`: the mean of those it was asked), loss, low, high, and the loss less that of the first
+    arm with its interval and p-value; over patients, of losses averaged over seeds. `seeds`: the spread, standard
+    deviation, between seeds, NaN for one.
+    """
+    rows, first = [], None
+    for arm, runs in arms.items():
+        losses = np.stack([run.losses for run in runs])  # [seeds, N, M]
+        index = [runs[0].model.shape.names.index(name) for name in names]
+        columns = {name: losses[..., m] for name, m in zip(names, index, strict=True)}
+        columns["all"] = np.nanmean(losses[..., index], axis=-1)
+        first = first or {name: values.mean(0) for name, values in columns.items()}
+        for name, values in columns.items():
+            estimate = interval(mean(values.mean(0)), studies.patients)
+            lead = paired_difference(values.mean(0), first[name], studies.patients)
+            spread = np.nanmean(values, axis=1).std(ddof=1) if len(runs) > 1 else np.nan
+            rows.append({
+                "arm": arm, "modality": name, "loss": estimate.value, "low": estimate.low, "high": estimate.high,
+                "seeds": float(spread), "difference": lead.value, "difference_low": lead.low,
+                "difference_high": lead.high, "p": lead.p,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def step_flops(setup: Setup, studies: Studies) -> int:
+    """Floating-point operations of the matrix products in one step, forward and backward, the optimiser's not counted.
+
+    Attention counts as if every query saw every key.
+    """
+    model, rows = setup.model(studies), torch.arange(setup.batch_size) % len(studies.training[0])
+    spec = setup.spec(studies.spaces, studies.text)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        step(model, studies.training[0].rows(rows), spec, setup.seed, rows)[0].loss.backward()
+    return counter.get_total_flops()
