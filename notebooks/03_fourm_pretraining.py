@@ -102,6 +102,8 @@ FOLDER = paths.artifacts(profile, CHAPTER)
 KNOWN_STUDIES = [*arms_of.STUDIES, "transfer", "specialists", "vocabularies"]
 if wrong := [name for name in studies if name not in KNOWN_STUDIES]:
     raise ValueError(f"studies has {', '.join(wrong)}; expected some of {', '.join(KNOWN_STUDIES)}")
+if wrong := [name for name in chain if name not in modalities or name == "patches"]:
+    raise ValueError(f"chain has {', '.join(wrong)}; expected names in modalities, without patches")
 if len(data) != len(data_weights):
     raise ValueError(f"data has {len(data)} names, data_weights {len(data_weights)}; expected as many of both")
 
@@ -119,7 +121,7 @@ tokenisers = preparation.train_tokenisers(
     own, modalities, FOLDER / "tokenisers", side=side, patch=patch, vocabulary_size=vocabulary_size, longest_text=longest_text, visual=visual, seed=seed,
 )
 corpus = preparation.as_studies(
-    tokenisers, parts, data_weights, test, FOLDER / "tokens", fingerprints=fingerprints, count=views, seed=seed,
+    tokenisers, parts, data_weights, FOLDER / "tokens", fingerprints=fingerprints, count=views, seed=seed,
 )
 
 # %%
@@ -131,23 +133,21 @@ setup = Setup(
 )
 saving = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}
 whole = train(setup, corpus, FOLDER / "pretraining", evaluations=evaluations, max_minutes=max_minutes, **saving)
-model, log = whole.model, whole.trainer.state.log_history
+model, log = whole.model, whole.log
 model.save_pretrained(FOLDER / "model")
 peak = device.matmul_flops(dtype)
 achieved = step_flops(setup, corpus) / whole.step_seconds
 record.metrics |= {
-    "train_studies": len(own), "test_studies": len(test), "test_patients": len(set(patients)), "parameters": whole.parameters,
+    "train_studies": sum(len(part["train"]) for part in parts.values()), "test_studies": len(test), "test_patients": len(set(patients)), "parameters": whole.parameters,
     "steps_done": whole.trainer.state.global_step, "step_ms": 1000 * whole.step_seconds, "mfu_percent": 100 * achieved / peak,
-    "matmul_gflops": peak / 1e9, "tokens_per_s": float(whole.trainer.tokens_seen) / sum(whole.trainer.times.seconds),
+    "matmul_gflops": peak / 1e9, "tokens_per_s": whole.tokens_per_second,
 }
 curves = [{"step": row["step"], "modality": name.partition("_")[2], "split": name.partition("_")[0], "loss": loss}
           for row in log for name, loss in row.items() if name.startswith(("eval_", "train_")) and isinstance(loss, float) and name.partition("_")[2] in (*modalities, "all")]
 record.curves["losses"] = curves
-held_out = [row for row in log if "eval_all" in row]
-for name in (*corpus.spaces, "all"):
-    if f"eval_{name}" in held_out[0]:
-        key = name.replace(" ", "_")
-        record.metrics |= {f"loss_{key}_start": held_out[0][f"eval_{name}"], f"loss_{key}_end": held_out[-1][f"eval_{name}"]}
+start = next(row for row in log if "eval_all" in row)
+for name, loss in whole.final.items():
+    record.metrics |= {f"loss_{name.replace(' ', '_')}_start": start[f"eval_{name}"], f"loss_{name.replace(' ', '_')}_end": loss}
 
 # %%
 #| code-summary: "What it makes of held-out scans, and of controls"
@@ -161,7 +161,8 @@ found = {name: abilities.scores(made, truth, entries) for name, made in answers.
 kinds = [list(zip(part["modality"], part["plane"], part["location_category"], strict=True)) for part in (own, test)]
 prior = {}
 for name in (name for name in answers["model"].grids if classes[name]):
-    maps = abilities.majority_maps(kinds[0], preparation.pictures(own, name, side).numpy(), kinds[1], classes[name])
+    there = [k for k, mask in enumerate(own["mask"]) if entries[name].pseudo or mask is not None]
+    maps = abilities.majority_maps([kinds[0][k] for k in there], preparation.pictures(own, name, side).numpy(), kinds[1], classes[name])
     prior |= abilities.scores(abilities.Answers({}, [None] * len(test), {name: maps}), truth, entries)
 if "caption" in chain:
     captions = [text or "" for text in own["caption"]]
@@ -198,13 +199,22 @@ def with_interval(values, groups=patients, digits=2):
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
+def probed(learned, labels, seen, wanted):
+    """Whether a probe is right about each study, NaN where nothing is known [N]; and what the most frequent label would score."""
+    kept = [k for k, label in enumerate(labels) if label is not None]
+    known = [labels[k] for k in kept]
+    there = np.array([label is not None for label in wanted])
+    right = np.where(there, abilities.probe(learned[kept], known, seen) == wanted, np.nan)
+    return right, f"{np.mean(wanted[there] == pd.Series(known).mode()[0]):.2f}"
+
+
 def in_words(difference):
     """A difference and its 95 % interval."""
     return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
-falls = [name for name in corpus.spaces if f"loss_{name.replace(' ', '_')}_end" in record.metrics]
-fallen = [name for name in falls if held_out[-1][f"eval_{name}"] < held_out[0][f"eval_{name}"]]
+falls = [name for name in whole.final if name != "all"]
+fallen = [name for name in falls if whole.final[name] < start[f"eval_{name}"]]
 record.metrics |= {"modalities_learned": len(fallen), "modalities_asked": len(falls)}
 
 # %%
@@ -224,19 +234,18 @@ def arm(name, setup, corpus):
     return [train(replace(setup, seed=number), corpus, FOLDER / "studies" / name, evaluations=1) for number in study_seeds]
 
 
-COMPARED = [name for name in ("label map", "tissue", "caption", "image") if name in corpus.spaces]
+COMPARED = [name for name in corpus.spaces if name != "patches"]
 for study in studies:
     if study not in arms_of.STUDIES:
         continue
     arms = list(arms_of.arms(study, study_setup).items())[: study_arms or None]
     trained = {name: baseline() if one == study_setup else arm(f"{study} {name}", one, corpus) for name, one in arms}
     table = comparison(trained, corpus, COMPARED)
-    table["step_ms"] = [1000 * np.median([run.step_seconds for run in trained[name]]) for name in table["arm"]]
-    table["parameters"] = [trained[name][0].parameters for name in table["arm"]]
     if study == "embeddings":
         kept_models = trained
     if study == "heads":
-        cost = {name: arms_of.generation_cost(runs[0].model, given, "caption") for name, runs in trained.items()}
+        text = next(name for name in chain if entries[name].kind == "sequence")
+        cost = {name: arms_of.generation_cost(runs[0].model, given, text) for name, runs in trained.items()}
         table["cache_bytes"], table["tokens_per_s"] = ([cost[name][k] for name in table["arm"]] for k in (0, 1))
     tables[study] = table
     for row in table[table["modality"] == "all"].itertuples():
@@ -255,7 +264,7 @@ if "transfer" in studies:
     view = np.arange(views)
     chosen = {f"{common} only": alone, "all planes": drawn}
     trained = {
-        name: arm(f"transfer {name}", study_setup, replace(corpus, training=[corpus.training[0].rows(torch.from_numpy((rows[:, None] * views + view).ravel()))], weights=[1.0]))
+        name: arm(f"transfer {name}", study_setup, replace(corpus, training=[corpus.training[0].rows(torch.from_numpy((rows[:, None] * views + view).ravel()))], weights=[1.0], key=f"{corpus.key} {name}"))
         for name, rows in chosen.items()
     }
     rows = []
@@ -274,21 +283,21 @@ if "specialists" in studies:
     record.metrics |= {"specialists_parameters": int(best["parameters"].sum()), "specialists_bytes": int(best["bytes"].sum()), "specialists_reached": int(best["reached"].sum())}
 if "vocabularies" in studies:
     written = [row for row in own.remove_columns(["image", "mask"])]
-    with_caption = [part.filter(lambda row: bool(row["caption"]), input_columns=None) for part in (own, test)]
-    kinds_of = {"captions and findings": tokenisers.text, "literature": vocabularies.TextTokeniser.train(vocabularies.literature(written), vocabulary_size)}
+    with_caption = [part.select([k for k, text in enumerate(part["caption"]) if text]) for part in (own, test)]
+    kinds_of = {"this run's texts": tokenisers.text, "literature": vocabularies.TextTokeniser.train(vocabularies.literature(written), vocabulary_size)}
     if biobert:
         kinds_of["BioBERT"] = vocabularies.TextTokeniser.of_vocabulary(paths.Path(biobert))
-    rows, first = [], None
+    rows, first, texts, groups = [], None, with_caption[1]["caption"], with_caption[1]["patient_id"]
+    all_known = vocabularies.fully_known(list(kinds_of.values()), texts)
     for name, tokeniser in kinds_of.items():
         losses = np.mean([
             vocabularies.caption_losses(tokeniser, replace(study_setup, seed=number), with_caption[0], with_caption[1], study_folder / f"vocabulary {name}", side, patch)
             for number in study_seeds
         ], axis=0)
+        losses = np.where(all_known, losses, np.nan)
         first = losses if first is None else first
-        groups = with_caption[1]["patient_id"]
         lead = paired_difference(losses, first, groups)
-        texts = with_caption[1]["caption"]
-        rows.append({"trained on": name, "tokens": tokeniser.size, "pieces a word": f"{vocabularies.pieces_per_word(tokeniser, texts):.2f}", "unknown": f"{vocabularies.unknown(tokeniser, texts):.1%}", "nats a character": with_interval(losses, groups, digits=3), "difference": in_words(lead)})
+        rows.append({"trained on": name, "tokens": f"{tokeniser.size:,}", "captions": int(all_known.sum()), "pieces a word": f"{vocabularies.pieces_per_word(tokeniser, texts):.2f}", "unknown": f"{vocabularies.unknown(tokeniser, texts):.1%}", "nats a character": with_interval(losses, groups, digits=3), "difference": in_words(lead)})
     tables["vocabularies"] = pd.DataFrame(rows)
 for name, table in tables.items():
     record.curves[f"study_{name}"] = table.astype(object).where(table.notna(), None).to_dict("records")
@@ -297,10 +306,10 @@ for name, table in tables.items():
 #| echo: false
 beats = [f"{name} {record.metrics[f'{key}_model']:.2f} against {record.metrics[f'{key}_prior']:.2f}" for name, key in (("plane named right in the caption", "caption_plane"), ("side", "caption_side"), ("finding", "caption_finding"), ("mean Dice of the label map", "label_map_Dice")) if f"{key}_prior" in record.metrics]
 plots.box(f"""
-- One model of {whole.parameters:,} weights learned {len(falls)} modalities at once from {len(own):,} studies: the held-out loss of {len(fallen)} of them fell.
+- One model of {whole.parameters:,} weights learned {len(falls)} modalities at once from {record.metrics['train_studies']:,} studies: the held-out loss of {len(fallen)} of them fell.
 - On {len(test)} studies of {len(set(patients))} patients that it never saw, model against prior: {'; '.join(beats)}. The prior always names what is most
   frequent, and draws at every pixel what most training studies of the same modality, plane and region have there.
-- A known box is hit (overlap of at least 0.3) in {share('boxes_0.3_model')} of cases; in {share('boxes_0.3_another_patients_scan')} with another patient's scan.
+- Of a study's known boxes {share('boxes_0.3_model')} are hit (overlap of at least 0.3), mean over studies; {share('boxes_0.3_another_patients_scan')} with another patient's scan.
 """, "callout-tip", title="Takeaway")
 
 # %% [markdown]
@@ -373,7 +382,7 @@ plots.table(pd.DataFrame(rows).fillna(""))
 #| tbl-cap: "Pieces that a word of a held-out caption falls into, by what the vocabulary was learned from."
 texts = [text for text in test["caption"] if text]
 written = [row for row in own.remove_columns(["image", "mask"])]
-compared = {"captions, findings, boxes, metadata": tokenisers.text, "literature of the same cases": vocabularies.TextTokeniser.train(vocabularies.literature(written), vocabulary_size)}
+compared = {"this run's texts": tokenisers.text, "literature of the same cases": vocabularies.TextTokeniser.train(vocabularies.literature(written), vocabulary_size)}
 if biobert:
     compared["BioBERT's"] = vocabularies.TextTokeniser.of_vocabulary(paths.Path(biobert))
 rows = [(name, f"{one.size:,}", f"{vocabularies.pieces_per_word(one, texts):.2f}", f"{vocabularies.unknown(one, texts):.1%}") for name, one in compared.items()]
@@ -384,8 +393,8 @@ plots.table(pd.DataFrame(rows, columns=["learned from", "tokens", "pieces a word
 # ## One model, one loss
 #
 # The encoder reads the tokens that are given. The decoder is asked for others: each query knows the modality and place that it is asked
-# for (or, in a text, the word before). Queries of one modality see each other and everything that was encoded, but not the queries of other
-# modalities. All tokens count the same in one cross-entropy. (4M's own weighting counts tokens × vocabulary, which gives texts with a large vocabulary most of the weight.)
+# for (or, in a text, the word before). Queries of one grid see each other, words see the words before them, and all see everything that was encoded; queries of
+# other modalities are out of sight. All tokens count the same in one cross-entropy. (4M's own weighting counts tokens × vocabulary, which gives texts with a large vocabulary most of the weight.)
 # [Chapter 04](04_masking_kernels.ipynb) has the pseudocode, and draws masks to look at.
 #
 # What is given and asked for is drawn for each study from a mixture. In this run:
@@ -405,7 +414,7 @@ display(Markdown(
 #| fig-cap: "Cross-entropy of each modality, nats a token. Lines: training, as masked. Dots: held-out studies, always under the same masks, half of them with the scan alone given."
 #| fig-alt: "One panel a modality with the training loss as a line and the held-out loss as dots, over steps."
 shown = pd.DataFrame(curves)
-names = [name for name in (*corpus.spaces, "all") if name in set(shown["modality"])]
+names = [name for name in corpus.spaces if name in set(shown["modality"])]
 figure = make_subplots(-(-len(names) // 2), 2, shared_xaxes=True, subplot_titles=names, vertical_spacing=0.08)
 for k, name in enumerate(names):
     for split, mode, title, colour in (("train", "lines", "training", plots.PALETTE[5]), ("eval", "markers", "held out", plots.PALETTE[1])):
@@ -419,7 +428,8 @@ plots.show(figure, alt="Held-out loss at the start and the end: " + "; ".join(f"
 # ## From a scan to everything else
 #
 # The model gets a scan it never saw, of a patient it never saw, and nothing else. It generates the modalities in a chain: each is
-# given the ones before. Grids are decoded in parallel over a few steps, texts word by word.
+# given the ones before. Grids are decoded in one or a few parallel steps, texts word by word: a text ends where ending is likelier than
+# going on, and else takes the likeliest word.
 
 # %%
 #| echo: false
@@ -451,7 +461,7 @@ for name in SHOWN:
         continue
     table = control_table(found["model"][name], others, patients)
     best = table[table["condition"] != "model"].sort_values("value").iloc[-1]
-    means = {condition: f"{np.nanmean(scores):.2f}" for condition, scores in others.items()}
+    means = {condition: f"{np.nanmean(others[condition]):.2f}" if condition in others else "" for condition in found if condition != "model"}
     lead = {"lead": f"{best['lead']:+.2f} [{best['lead_low']:+.2f}, {best['lead_high']:+.2f}]", "p": f"{best['p']:.4f}"}
     title = {"Dice": f"{first}, mean Dice", "rouge_l": f"{first}, ROUGE-L"}.get(last) or TITLES[last]
     rows.append({"ability": title, "studies": int((~np.isnan(found["model"][name])).sum()), "model": with_interval(found["model"][name])} | means | lead)
@@ -507,12 +517,11 @@ if both := {"caption", "image"} <= set(entries):
     }
     learned, rows = pooled(tokenisers.decode("image", corpus.training[0].ids["image"][::views])), []
     for what in ("plane", "modality", "sequence"):
-        known_labels, wanted = [str(value) for value in own[what]], np.array([str(value) for value in test[what]])[there]
-        row = {"of": what, "most frequent": f"{np.mean(wanted == pd.Series(known_labels).mode()[0]):.2f}"}
+        row = {"of": what}
         for title, shown in images.items():
-            right = (abilities.probe(learned, known_labels, pooled(shown)) == wanted).astype(float)
+            right, row["most frequent"] = probed(learned, own[what], pooled(shown), np.array(test[what], object)[there])
             row[title] = with_interval(right, groups)
-            record.metrics[f"{what}_from_{title}".replace(" ", "_").replace("'", "").replace(",", "")] = right.mean()
+            record.metrics[f"{what}_from_{title}".replace(" ", "_").replace("'", "").replace(",", "")] = np.nanmean(right)
         rows.append(row)
     display(plots.table(pd.DataFrame(rows)))
 
@@ -529,7 +538,8 @@ if both:
 # ## The encoder as a backbone
 #
 # Without its decoder, the encoder is a plain vision transformer. The mean of what it makes of a scan's patches is given to a linear classifier, beside
-# the same encoder before training and the pixels themselves.
+# the same encoder before training and the pixels themselves. Pretraining asked for plane, kind and sequence, as words; for lesions, as boxes and
+# places of the label map.
 
 # %%
 #| label: tbl-backbone
@@ -539,15 +549,15 @@ scans = [{"patches": corpus.training[0].rows(torch.arange(0, len(corpus.training
 looks = {"trained encoder": [abilities.features(model, part) for part in scans], "untrained encoder": [abilities.features(untrained, part) for part in scans]}
 looks["pixels"] = [reconstruction.pooled_values(preparation.pictures(part, "image", side), abilities.POOLED) for part in (own, test)]
 rows = []
-tasks = {what: [[str(value) for value in part[what]] for part in (own, test)] for what in ("plane", "modality", "sequence")}
+tasks = {what: [list(part[what]) for part in (own, test)] for what in ("plane", "modality", "sequence")}
 if own["boxes"][0] is not None:
     tasks["a lesion is there"] = [[str(bool(boxes)) for boxes in part["boxes"]] for part in (own, test)]
-for what, (known_labels, wanted) in tasks.items():
-    row = {"of": what, "most frequent": f"{np.mean(np.array(wanted) == pd.Series(known_labels).mode()[0]):.2f}"}
+for what, (labels, wanted) in tasks.items():
+    row = {"of": what}
     for title, (learned, seen) in looks.items():
-        right = (abilities.probe(learned, known_labels, seen) == np.array(wanted)).astype(float)
+        right, row["most frequent"] = probed(learned, labels, seen, np.array(wanted, object))
         row[title] = with_interval(right)
-        record.metrics[f"backbone_{what}_{title}".replace(" ", "_")] = right.mean()
+        record.metrics[f"backbone_{what}_{title}".replace(" ", "_")] = np.nanmean(right)
     rows.append(row)
 plots.table(pd.DataFrame(rows))
 
@@ -576,19 +586,20 @@ plots.show(figure, alt=f"Tokens of {', '.join(points)} after the encoder, in two
 # %% [markdown]
 # ## Studies
 #
-# Each study changes one thing and trains every arm again with the same seeds, the same number of steps and the same held-out masks.
-# Losses are compared study by study, over patients. A difference whose interval holds 0 is one that this study is too small to tell.
+# Each study changes one thing and trains every arm again with the same seeds and, unless it says otherwise, the same number of steps. Losses
+# are of held-out studies under the same masks, in nats a token; the mean is over all modalities that are asked for, each counting the same. They are
+# compared study by study, over patients. A difference whose interval holds 0 is one that this study is too small to tell. "Seeds" is the standard deviation between them.
 
 # %%
 #| echo: false
 TOLD = {
     "heads": "**Attention heads.** Query heads may share key and value heads: all of their own (multi-head), pairs (grouped-query), or all the same (multi-query). Sharing shrinks what generation must remember.",
-    "embeddings": "**Embeddings.** One table and one softmax for all vocabularies together (unified), or one for each modality.",
+    "embeddings": "**Embeddings.** One table and one softmax for all vocabularies together (unified), or one for each modality. Both are scored among the modality's own tokens.",
     "masking": "**Masking strategies** of chapter 04, in place of uniform masking.",
-    "budgets": "**Longer sequences.** Twice and four times as many tokens a study, in as many fewer steps: every arm sees as many tokens.",
+    "budgets": "**Longer sequences.** Twice and four times as many tokens a study, in as many fewer steps, so that all arms see about as many tokens. The shorter the sequences, the more steps and the more studies are drawn.",
     "transfer": "**Trained on one plane, tested on others.** As many training studies of one plane as of all planes.",
-    "specialists": "**One model or several.** For each target the smallest model of its own, scan → target, that is as good as the one model: same layers, same number of steps.",
-    "vocabularies": "**Text tokenisers.** Scan → caption, trained with each vocabulary. Nats a character can be compared between them, nats a token cannot.",
+    "specialists": "**One model or several.** For each target the smallest model of its own, scan → target, that is as good on validation studies as the one model of this study: same layers, same number of steps, all spent on the one target. Losses are of held-out studies.",
+    "vocabularies": "**Text tokenisers.** Scan → caption, trained with each vocabulary. Nats a character can be compared between them, nats a token cannot; only captions without an unknown piece in any vocabulary count.",
 }
 if not studies:
     display(Markdown("None in this run."))

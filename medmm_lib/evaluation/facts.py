@@ -46,7 +46,10 @@ _NOTHING = re.compile(
     r"\b(normal|unremarkable|clear lungs|no abnormality|outside of this slice|not cut the known lesion)\b",
     re.IGNORECASE,
 )
-_DENIED = re.compile(r"\b(no|without)\b[^.;]*", re.IGNORECASE)
+# A denial reaches to the end of its clause; "CT without contrast" denies nothing.
+_DENIED = re.compile(
+    r"\b(no|without(?! (iv |intravenous )?(contrast|enhancement)))\b.*?(?=\bbut\b|[.;]|$)", re.IGNORECASE
+)
 
 
 def _the_one(patterns: Patterns) -> Fact:

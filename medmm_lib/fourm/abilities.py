@@ -82,8 +82,10 @@ def scores(made: Answers, truth: Answers, entries: dict[str, Modality]) -> dict[
     - `<text> <metric>`: the text metrics of `medmm_lib.evaluation.text`; `caption <fact>`: whether the caption names
       plane, side or finding as the reference does;
     - `boxes <IoU>`: share of a study's boxes that a generated one reaches that overlap with; `boxes F1 <IoU>`: the
-      same, counting boxes too many as well; `boxes IoU`: the best overlap, mean over a study's boxes;
-    - `<label map> <class>`: Dice of each class but the first, the background; `<label map> Dice`: their mean.
+      same, counting boxes too many as well, 1 where there are none and none is made; `boxes IoU`: the best overlap,
+      mean over a study's boxes;
+    - `<label map> <class>`: Dice of each class but the first, the background, where it is known to be there;
+      `<label map> Dice`: their mean.
     """
     found: dict[str, np.ndarray] = {}
     for name, texts in made.texts.items():
@@ -101,16 +103,20 @@ def scores(made: Answers, truth: Answers, entries: dict[str, Modality]) -> dict[
         if not entries[name].classes:
             continue
         overlap = np.array(
-            [
-                np.full(entries[name].classes, np.nan) if wanted is None else dice(given, wanted, entries[name].classes)
-                for given, wanted in zip(maps, truth.grids[name], strict=True)
-            ]
+            [_dice(given, wanted, entries[name].classes) for given, wanted in zip(maps, truth.grids[name], strict=True)]
         )  # [N, classes]
         found |= {f"{name} {number}": overlap[:, number] for number in range(1, entries[name].classes)}
         there = ~np.isnan(overlap[:, 1:])
         with np.errstate(invalid="ignore"):
             found[f"{name} Dice"] = np.nansum(overlap[:, 1:], axis=1) / there.sum(1)
     return found
+
+
+def _dice(given: np.ndarray, wanted: np.ndarray | None, classes: int) -> np.ndarray:
+    """Dice of the classes that are known to be there [classes], whatever else was drawn."""
+    if wanted is None:
+        return np.full(classes, np.nan)
+    return np.where(np.isin(np.arange(classes), wanted), dice(given, wanted, classes), np.nan)
 
 
 def _box_scores(made: list[list[Box] | None], truth: list[list[Box] | None]) -> dict[str, np.ndarray]:
@@ -122,8 +128,9 @@ def _box_scores(made: list[list[Box] | None], truth: list[list[Box] | None]) -> 
             hits = box_hits([given], [wanted], iou=iou)
             if len(wanted):
                 found[f"boxes {iou}"][row] = hits.mean()
-            if len(wanted) + len(given):
-                found[f"boxes F1 {iou}"][row] = 2 * hits.sum() / (len(wanted) + len(given))
+            if truth[row] is not None:
+                both = len(wanted) + len(given)
+                found[f"boxes F1 {iou}"][row] = 2 * hits.sum() / both if both else 1.0
         if len(wanted):
             found["boxes IoU"][row] = box_iou(wanted, given).max(1, initial=0.0).mean()
     return found
@@ -152,9 +159,9 @@ def majority_maps(
 def features(model: FourM, given: Given) -> np.ndarray:
     """The encoder as a plain vision backbone: the mean of its output over what is given, [N, width]."""
     model.eval()
-    means = []
+    means, device = [], model.context.weight.device
     for at in torch.arange(len(next(iter(given.values())))).split(BATCH):
-        encoder, pixels = as_encoder(model, {name: rows[at] for name, rows in given.items()})
+        encoder, pixels = as_encoder(model, {name: rows[at].to(device) for name, rows in given.items()})
         encoded, _ = model.encode(encoder, pixels)
         means.append((encoded * encoder.valid[..., None]).sum(1) / encoder.valid.sum(1, keepdim=True))
     return torch.cat(means).float().cpu().numpy()

@@ -15,7 +15,7 @@ from medmm_lib import sources
 from medmm_lib.evaluation.intervals import interval, mean, paired_difference
 from medmm_lib.fourm.mixture import mask_spec
 from medmm_lib.fourm.model import FourM
-from medmm_lib.fourm.pretraining import MaskedTrainer, pretrain, sample_losses, step
+from medmm_lib.fourm.pretraining import MaskedTrainer, per_modality, pretrain, sample_losses, step
 from medmm_lib.fourm.shape import Space, sized
 from medmm_lib.fourm.text import SENTINELS, TextTokeniser
 from medmm_lib.fourm.tokens import Tokens
@@ -54,38 +54,62 @@ class Setup:
         )  # fmt: skip
 
     def held_out_spec(self, spaces: dict[str, Space], text: TextTokeniser) -> MaskSpec:
-        """How held-out studies are masked, however the training's are: every token that fits."""
-        places = sum(space.places for space in spaces.values())
+        """How held-out studies are masked, however the training's are: as many tokens given as a scan has patches,
+        three times as many asked for."""
+        given = sum(space.places for space in spaces.values() if space.kind == "patches")
         return mask_spec(
-            spaces, text.first_sentinel, SENTINELS, mixture=HELD_OUT_MIXTURE, inputs=64, targets=min(192, places)
+            spaces, text.first_sentinel, SENTINELS, mixture=HELD_OUT_MIXTURE, inputs=given, targets=3 * given
         )
 
 
 @dataclass(frozen=True)
 class Studies:
-    """What a model is trained and tested on. `spaces`, `text` and `codebooks` are those of the tokenisers."""
+    """What a model is trained and tested on. `spaces`, `text` and `codebooks` are those of the tokenisers.
+
+    Everything is measured on `held_out`; choices are made on `validation`. `key` tells these studies from all others:
+    a training only goes on from a checkpoint of the same.
+    """
 
     spaces: dict[str, Space]
     text: TextTokeniser
     codebooks: dict[str, torch.Tensor]
     training: Sequence[Tokens]
     weights: Sequence[float]
+    validation: Tokens
     held_out: Tokens
     patients: Sequence[str]  # of the held-out studies
+    key: str
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model. `losses` [N, M]: nats a token of every held-out study and modality, NaN: nothing was asked."""
+    """A trained model. `losses` [N, M]: nats a token of every held-out study and modality, NaN: nothing was asked;
+    `final`: nats a token of each modality over all held-out studies, and of `all` tokens."""
 
     model: FourM
     trainer: MaskedTrainer
     losses: np.ndarray
+    final: dict[str, float]
+
+    @property
+    def log(self) -> list[dict[str, float]]:
+        """What the Trainer logged, also before a resumed training was interrupted."""
+        return self.trainer.state.log_history
 
     @property
     def step_seconds(self) -> float:
-        """The median step's."""
-        return float(np.median(self.trainer.times.seconds))
+        """The median step's, the optimiser's part included."""
+        return float(np.median([entry["step_seconds"] for entry in self.log if "step_seconds" in entry]))
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were given and asked for."""
+        return int(sum(entry.get("tokens", 0) for entry in self.log))
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Given and asked for."""
+        return self.tokens / sum(entry.get("seconds", 0.0) for entry in self.log)
 
     @property
     def parameters(self) -> int:
@@ -97,22 +121,23 @@ def train(setup: Setup, studies: Studies, folder: Path, **options: object) -> Tr
     """Pretrain one model; `options` go to `pretrain`. Goes on where an earlier run with the same settings stopped."""
     spaces, text = studies.spaces, studies.text
     model, held_out_spec = setup.model(studies), setup.held_out_spec(spaces, text)
+    own = folder / sources.json_hash([asdict(setup), studies.key])
     trainer = pretrain(
-        model, studies.training, studies.held_out, setup.spec(spaces, text), folder / sources.json_hash(asdict(setup)),
+        model, studies.training, studies.held_out, setup.spec(spaces, text), own,
         steps=setup.steps, batch_size=setup.batch_size, learning_rate=setup.learning_rate, seed=setup.seed,
         held_out_spec=held_out_spec, weights=studies.weights, **options,
     )  # fmt: skip
     sums, counts = sample_losses(model, studies.held_out, held_out_spec)
-    with np.errstate(invalid="ignore"):
-        return Trained(model, trainer, (sums / counts).numpy())
+    final = per_modality(model, sums.sum(0), counts.sum(0)) | {"all": float(sums.sum() / counts.sum())}
+    return Trained(model, trainer, (sums / counts).numpy(), final)
 
 
 def comparison(arms: Mapping[str, Sequence[Trained]], studies: Studies, names: Sequence[str]) -> pd.DataFrame:
     """Arms beside the first of them; each was trained with the same seeds.
 
-    Columns: arm, modality (`all`: the mean of those it was asked), loss, low, high, and the loss less that of the first
-    arm with its interval and p-value; over patients, of losses averaged over seeds. `seeds`: the spread, standard
-    deviation, between seeds, NaN for one.
+    Columns: arm, modality (`all`: the mean of `names`, each counting the same), loss, low, high, and the loss less that
+    of the first arm with its interval and p-value; over patients, of losses averaged over seeds. `seeds`: the spread,
+    standard deviation, between seeds, NaN for one. `step_ms`, `tokens` (seen), `parameters`.
     """
     rows, first = [], None
     for arm, runs in arms.items():
@@ -129,6 +154,8 @@ def comparison(arms: Mapping[str, Sequence[Trained]], studies: Studies, names: S
                 "arm": arm, "modality": name, "loss": estimate.value, "low": estimate.low, "high": estimate.high,
                 "seeds": float(spread), "difference": lead.value, "difference_low": lead.low,
                 "difference_high": lead.high, "p": lead.p,
+                "step_ms": 1000 * np.median([run.step_seconds for run in runs]), "tokens": runs[0].tokens,
+                "parameters": runs[0].parameters,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

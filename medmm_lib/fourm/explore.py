@@ -88,11 +88,11 @@ def widget(model: FourM, tokenisers: Tokenisers, studies: Dataset, tokens: Token
 
     def generate(_: object = None) -> None:
         given = [name for name, ticked in boxes.items() if ticked.value]
-        if not given:
-            view.value = "<p>Tick at least one modality to give.</p>"
-            return
         one, row = tokens.rows(torch.tensor([study.value])), studies[study.value]
         given = [name for name in given if one.lengths[name][0]]
+        if not given:
+            view.value = "<p>Tick at least one modality to give, one that this study has.</p>"
+            return
         asked = [name for name, entry in tokenisers.entries.items() if entry.kind != "patches" and name not in given]
         asked.sort(key=lambda name: tokenisers.entries[name].kind)  # grids first: texts are then given them
         made = model.generate(one.given(*given), asked, steps=steps.value, temperature=warmth.value)

@@ -34,7 +34,8 @@ def generate(
     cache: bool = True,
 ) -> Given:
     """See `FourM.generate`."""
-    given = checked(model, inputs)
+    device, came_from = model.context.weight.device, next(iter(inputs.values()), torch.empty(0)).device
+    given = checked(model, {name: rows.to(device) for name, rows in inputs.items()})
     if not as_encoder(model, given)[0].valid.any(1).all():
         raise ValueError("a row gives nothing to generate from: every token of it is −1")
     for name in targets:
@@ -48,7 +49,7 @@ def generate(
         raise ValueError(f"steps is {steps}, temperature {temperature}; expected steps from 1 and a temperature from 0")
     was_training = model.training
     model.eval()
-    random = torch.Generator(next(iter(given.values())).device).manual_seed(seed)
+    random = torch.Generator(device).manual_seed(seed)
     made: Given = {}
     for name in targets:
         if model.shape.spaces[name].kind == "sequence":
@@ -57,7 +58,7 @@ def generate(
             made[name] = _grid(model, given, name, steps, temperature, random)
         given = given | {name: made[name]}
     model.train(was_training)
-    return made
+    return {name: rows.to(came_from) for name, rows in made.items()}
 
 
 def checked(model: "FourM", inputs: Mapping[str, torch.Tensor]) -> Given:

@@ -81,13 +81,16 @@ class FourM(nn.Module, PyTorchModelHubMixin, tags=["4m", "multimodal"]):
     def losses(self, decoded: torch.Tensor, decoder: Decoder) -> Losses:
         """Cross-entropy of the targets. Every token counts the same, whatever its modality and vocabulary.
 
+        Unified embeddings are trained with one softmax over all vocabularies, but scored, as they generate, among the
+        modality's own tokens.
+
         (4M's "per token" weighs a modality by its tokens × its vocabulary, which gives a caption 0.88 instead of 0.5 of
         the weight where caption and label map have ten tokens each.)
         """
         embeddings, names = self.embeddings, self.shape.names
         flat, targets, kind = decoded.flatten(0, 1), decoder.targets.flatten().long(), decoder.modality.flatten()
         nats = torch.zeros(len(flat), device=flat.device)
-        if self.shape.embeddings == "unified":
+        if self.shape.embeddings == "unified" and self.training:
             at = (kind >= 0).nonzero()[:, 0]
             logits = flat[at] @ embeddings.table().T
             nats = nats.index_copy(0, at, _nats(logits, targets[at] + embeddings.first_token[kind[at]]))

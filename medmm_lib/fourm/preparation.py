@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 
+from medmm_lib import sources
 from medmm_lib.fourm import vq
 from medmm_lib.fourm.experiment import Studies
 from medmm_lib.fourm.modalities import REGISTRY, Row
@@ -47,8 +48,10 @@ def train_tokenisers(
         for name, entry in entries.items()
         if entry.kind == "sequence"
     }
+    if empty := [name for name, part in texts.items() if not part]:
+        raise ValueError(f"no training study has {', '.join(empty)}; take it out of modalities")
     text = TextTokeniser.train((one for part in texts.values() for one in part), vocabulary_size)
-    most = {name: min(longest_text, max(len(text.encode(one)) for one in part)) for name, part in texts.items() if part}
+    most = {name: min(longest_text, max(len(text.encode(one)) for one in part)) for name, part in texts.items()}
     trained = {}
     for name, entry in grids.items():
         torch.manual_seed(seed)
@@ -61,15 +64,20 @@ def train_tokenisers(
 
 def pictures(rows: Dataset, name: str, side: int) -> torch.Tensor:
     """The pictures of a modality [N, side, side] uint8, of the studies that have one."""
-    read = (REGISTRY[name].read(row, side) for row in rows)
-    return torch.from_numpy(np.stack([picture for picture in read if picture is not None]))
+    read = [picture for row in rows if (picture := REGISTRY[name].read(row, side)) is not None]
+    if not read:
+        raise ValueError(f"no study has {name}; take it out of modalities")
+    return torch.from_numpy(np.stack(read))
 
 
 def as_studies(
-    tokenisers: Tokenisers, parts: dict[str, DatasetDict], weights: Sequence[float], held_out: Dataset, folder: Path, *,
+    tokenisers: Tokenisers, parts: dict[str, DatasetDict], weights: Sequence[float], folder: Path, *,
     fingerprints: dict[str, str], count: int, seed: int,
 ) -> Studies:  # fmt: skip
-    """The training splits of data sets, in `count` views a study, and held-out studies, as tokens kept in `folder`."""
+    """The training splits of data sets, in `count` views a study, and the first one's other splits, as tokens.
+
+    Tokens are kept in `folder`. The test split is what is held out.
+    """
 
     def seen(part: Dataset) -> Iterator[Row]:
         return (view for row in part for view in views(row, count, seed))
@@ -78,7 +86,13 @@ def as_studies(
         tokenisers.cached(lambda part=part: seen(part["train"]), folder, f"{fingerprints[name]} train {count} {seed}")
         for name, part in parts.items()
     ]
-    tested = tokenisers.cached(lambda: held_out, folder, f"{' '.join(fingerprints.values())} held out")
-    return Studies(
-        tokenisers.spaces, tokenisers.text, tokenisers.codebooks, training, weights, tested, held_out["patient_id"]
+    first, own = next(iter(parts.items()))
+    validation, held_out = (
+        tokenisers.cached(lambda split=split: own[split], folder, f"{fingerprints[first]} {split}")
+        for split in ("validation", "test")
     )
+    key = sources.json_hash([tokenisers.hash, fingerprints, list(weights), count, seed])
+    return Studies(
+        tokenisers.spaces, tokenisers.text, tokenisers.codebooks, training, weights, validation, held_out,
+        own["test"]["patient_id"], key,
+    )  # fmt: skip

@@ -58,9 +58,9 @@ class MaskedTrainer(Trainer):
             optimizers=(MuonAdamW(model, arguments, MUON_RATE), None),
         )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
         self.spec, self.held_out, self.held_out_spec = spec, held_out, held_out_spec
-        self.times = training.StepTimes()
-        self.add_callback(self.times)
-        self.tokens_seen = torch.tensor(0)  # given and asked for, in the steps that `times` has
+        self._times = training.StepTimes()
+        self.add_callback(self._times)
+        self._tokens: list[torch.Tensor] = []
         self._since_log: list[Losses] = []
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> torch.Tensor:
@@ -69,16 +69,22 @@ class MaskedTrainer(Trainer):
         if spec.strategy == "curriculum":
             spec = spec.at(self.state.global_step / self.state.max_steps)
         losses, masked = step(model, Tokens(**inputs["tokens"]), spec, self.args.seed, inputs["sample_ids"])
-        self.tokens_seen = self.tokens_seen + (masked.encoder.valid.sum() + masked.decoder.valid.sum()).cpu()
+        self._tokens.append(masked.encoder.valid.sum() + masked.decoder.valid.sum())
         self._since_log.append(Losses(*(part.detach() for part in losses)))
         return losses.loss
 
     def log(self, logs: dict[str, float], *arguments: object, **named: object) -> None:
-        """The Trainer's log, with the training loss of every modality since the last one, in nats a token."""
+        """The Trainer's log, and of the steps since the last one: the loss of every modality, seconds, tokens.
+
+        They are in the log because checkpoints keep it, so that a resumed training has all of them.
+        """
         if "loss" in logs:
             sums, counts = (torch.cat(part).sum(0) for part in list(zip(*self._since_log, strict=True))[1:])
             logs = logs | {f"train_{name}": loss for name, loss in per_modality(self.model, sums, counts).items()}
-            self._since_log.clear()
+            logs |= {"step_seconds": float(np.median(self._times.seconds)), "seconds": sum(self._times.seconds)}
+            logs["tokens"] = int(sum(self._tokens))
+            for kept in (self._since_log, self._times.seconds, self._tokens):
+                kept.clear()
         super().log(logs, *arguments, **named)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:

@@ -13,6 +13,7 @@ from medmm_lib.fourm.mixture import mask_spec
 from medmm_lib.fourm.pretraining import sample_losses
 from medmm_lib.fourm.shape import Space
 from medmm_lib.fourm.text import SENTINELS
+from medmm_lib.fourm.tokens import Tokens
 
 BYTES = 4  # of a weight in fp32
 
@@ -23,28 +24,29 @@ def specialists(
     """Train scan → target models of growing width until one is as good as `whole`, for each target.
 
     All have the layers of `setup` and its number of steps, all of which they spend on their one target. As good: the
-    held-out loss, every token of the target asked for from all patches, is no higher. Columns: target, width,
-    parameters, bytes, loss, `whole` (its loss), `difference` with its interval over patients, reached.
+    loss on validation studies, every token of the target asked for from all patches, is no higher. Columns: target,
+    width, parameters, bytes, and of held-out studies: loss, `whole` (its loss), `difference` with its interval over
+    patients; reached.
     """
     rows = []
     for target in targets:
         names = (*(name for name, space in studies.spaces.items() if space.kind == "patches"), target)
         own = replace(
             studies, spaces={name: studies.spaces[name] for name in names}, held_out=studies.held_out.only(*names),
-            training=[part.only(*names) for part in studies.training],
+            validation=studies.validation.only(*names), training=[part.only(*names) for part in studies.training],
         )  # fmt: skip
-        known = _losses(whole, studies, target)
+        chosen_by, known = (_losses(whole, studies, part, target) for part in (studies.validation, studies.held_out))
         for width in widths:
-            one = _alone(setup, studies.spaces[target], target, width)
-            trained = train(one, own, folder, evaluations=1)
-            losses = _losses(trained, own, target)
+            trained = train(_alone(setup, studies.spaces[target], target, width), own, folder, evaluations=1)
+            reached = np.nanmean(_losses(trained, own, own.validation, target)) <= np.nanmean(chosen_by)
+            losses = _losses(trained, own, own.held_out, target)
             lead = paired_difference(losses, known, studies.patients)
             rows.append({
                 "target": target, "width": width, "parameters": trained.parameters, "bytes": BYTES * trained.parameters,
-                "loss": float(losses.mean()), "whole": float(known.mean()), "difference": lead.value,
-                "difference_low": lead.low, "difference_high": lead.high, "reached": lead.value <= 0,
+                "loss": float(np.nanmean(losses)), "whole": float(np.nanmean(known)), "difference": lead.value,
+                "difference_low": lead.low, "difference_high": lead.high, "reached": bool(reached),
             })  # fmt: skip
-            if lead.value <= 0:
+            if reached:
                 break
     return pd.DataFrame(rows)
 
@@ -58,13 +60,13 @@ def _alone(setup: Setup, space: Space, target: str, width: int) -> Setup:
     )  # fmt: skip
 
 
-def _losses(trained: Trained, studies: Studies, target: str) -> np.ndarray:
-    """Nats a token of the target of every held-out study, all patches given and all of the target asked for: [N]."""
+def _losses(trained: Trained, studies: Studies, part: Tokens, target: str) -> np.ndarray:
+    """Nats a token of the target of every study of a split, all patches given and all of the target asked for: [N]."""
     places = {name: studies.spaces[name].places for name in trained.model.shape.of_kind("patches")}
     spec = mask_spec(
         trained.model.shape.spaces, studies.text.first_sentinel, SENTINELS, mixture=(f"1: patches -> {target}",),
         inputs=sum(places.values()), targets=2 * studies.spaces[target].places,
     )  # fmt: skip
-    sums, counts = sample_losses(trained.model, studies.held_out, spec)
+    sums, counts = sample_losses(trained.model, part, spec)
     at = trained.model.shape.names.index(target)
     return (sums[:, at] / counts[:, at]).numpy()

@@ -16,6 +16,7 @@ from medmm_lib.fourm.shape import SIZES
 from medmm_lib.fourm.tokens import Tokens
 
 BUDGETS = (1, 2, 4)
+SHOWN = ("label map", "tissue", "caption", "image")  # modalities with a column of their own
 
 
 def arms(study: str, setup: Setup) -> dict[str, Setup]:
@@ -45,7 +46,7 @@ def _masking(setup: Setup) -> dict[str, Setup]:
 
 
 def _budgets(setup: Setup) -> dict[str, Setup]:
-    """Longer sequences, fewer steps: every arm sees as many tokens."""
+    """Longer sequences, fewer steps: every arm is meant to see as many tokens."""
 
     def times(factor: int) -> Setup:
         inputs, targets = (tuple(n * factor // BUDGETS[-1] for n in budget) for budget in (setup.inputs, setup.targets))
@@ -64,27 +65,29 @@ STUDIES = {"heads": _heads, "embeddings": _embeddings, "masking": _masking, "bud
 def generation_cost(model: FourM, given: dict[str, torch.Tensor], text: str, rounds: int = 3) -> tuple[int, float]:
     """What it takes to generate a text: bytes of the keys and values kept for one, in fp32, and tokens a second.
 
-    The cache is counted at its fullest, a text of full length; the speed is the median of `rounds`, all of `given` in
-    one batch, end tokens included.
+    The cache is counted at its fullest, a text of full length; the speed is the median of `rounds` after a first one,
+    all of `given` in one batch, up to the end tokens.
     """
     shape, seconds = model.shape, []
-    for _ in range(rounds):
+    for _ in range(rounds + 1):
         start = time.perf_counter()
         made = model.generate(given, text)
         seconds.append(time.perf_counter() - start)
     places = sum(rows.shape[1] for rows in given.values())
     kept = 2 * shape.decoder_layers * shape.kv_heads * (shape.width // shape.heads)
-    return kept * (places + shape.spaces[text].places) * torch.float32.itemsize, made.numel() / sorted(seconds)[
-        rounds // 2
-    ]
+    return kept * (places + shape.spaces[text].places) * torch.float32.itemsize, int((made >= 0).sum()) / float(
+        np.median(seconds[1:])
+    )
 
 
 def encoded_tokens(model: FourM, studies: Tokens) -> dict[str, np.ndarray]:
     """Tokens after the encoder, all modalities given, in their first two principal components: name → [tokens, 2]."""
-    encoder, pixels = as_encoder(model, studies.given(*model.shape.names))
+    device = model.context.weight.device
+    given = {name: rows.to(device) for name, rows in studies.given(*model.shape.names).items()}
+    encoder, pixels = as_encoder(model, given)
     with torch.no_grad():
         encoded, _ = model.encode(encoder, pixels)
-    flat, kind = encoded[encoder.valid].numpy(), encoder.modality[encoder.valid].numpy()
+    flat, kind = (part[encoder.valid].cpu().numpy() for part in (encoded, encoder.modality))
     places = PCA(2).fit_transform(flat)
     return {name: places[kind == number] for number, name in enumerate(model.shape.names) if (kind == number).any()}
 
@@ -93,13 +96,13 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `experiment.comparison` for a page: an arm a row, a modality a column, intervals in words."""
     rows = []
     for arm, part in table.groupby("arm", sort=False):
-        losses = {row.modality: f"{row.loss:.3f}" for row in part.itertuples() if row.modality != "all"}
+        losses = {row.modality: f"{row.loss:.3f}" for row in part.itertuples() if row.modality in SHOWN}
         mean = part[part["modality"] == "all"].iloc[0]
         rows.append({
             "arm": arm, **losses, "mean": f"{mean.loss:.3f}",
             "to the first [95 %]": f"{mean.difference:+.3f} [{mean.difference_low:+.3f}, {mean.difference_high:+.3f}]",
-            "seeds": "" if np.isnan(mean.seeds) else f"± {mean.seeds:.3f}", "ms a step": f"{mean.step_ms:.0f}",
-            "weights": f"{mean.parameters:,}",
+            "seeds": "" if np.isnan(mean.seeds) else f"± {mean.seeds:.3f}", "tokens seen": f"{mean.tokens:,}",
+            "ms a step": f"{mean.step_ms:.0f}", "weights": f"{mean.parameters:,}",
         })  # fmt: skip
         if "cache_bytes" in part:
             rows[-1] |= {"KV cache, KiB": f"{mean.cache_bytes / 1024:.0f}", "tokens/s": f"{mean.tokens_per_s:,.0f}"}

@@ -4,6 +4,7 @@ Special tokens: padding, unknown, start, end, coordinates of boxes, and sentinel
 to be predicted starts with a sentinel, so `START` is for models that read texts without masking them.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from medmm_lib.fourm import boxes
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[START]", "[END]"
 SENTINELS = 100
+_HYPHEN = re.compile(r"(?<=\w) - (?=\w)")  # pieces forget that nothing stood around it
 _SPECIAL = [PAD, UNKNOWN, START, END, *boxes.TOKENS, *(f"[S{k}]" for k in range(SENTINELS))]
 
 
@@ -43,7 +45,9 @@ class TextTokeniser:
         lines = file.read_text(encoding="utf-8").splitlines()
         if UNKNOWN not in lines:
             raise ValueError(f"{file} has no line {UNKNOWN}; expected a WordPiece vocabulary, a token a line")
-        tokeniser = _word_pieces(models.WordPiece({token: at for at, token in enumerate(lines)}, unk_token=UNKNOWN))
+        lower = not any(line != line.lower() for line in lines if not line.startswith("["))  # or it knows capitals
+        model = models.WordPiece({token: at for at, token in enumerate(lines)}, unk_token=UNKNOWN)
+        tokeniser = _word_pieces(model, lower=lower)
         tokeniser.add_special_tokens(_SPECIAL)
         return cls(tokeniser)
 
@@ -61,12 +65,13 @@ class TextTokeniser:
         ids = list(numbers)
         ids = ids[: ids.index(self.end)] if self.end in ids else ids
         hidden = {self.pad, self.start} | set(range(self.first_sentinel, self.first_sentinel + SENTINELS))
-        return self.tokeniser.decode([number for number in ids if number not in hidden], skip_special_tokens=False)
+        text = self.tokeniser.decode([number for number in ids if number not in hidden], skip_special_tokens=False)
+        return _HYPHEN.sub("-", text)
 
 
-def _word_pieces(model: models.WordPiece) -> Tokenizer:
+def _word_pieces(model: models.WordPiece, *, lower: bool = True) -> Tokenizer:
     tokeniser = Tokenizer(model)
-    tokeniser.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokeniser.normalizer = normalizers.Sequence([normalizers.NFKC(), *[normalizers.Lowercase()] * lower])
     tokeniser.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokeniser.decoder = decoders.WordPiece()
     return tokeniser

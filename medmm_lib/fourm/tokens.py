@@ -104,7 +104,7 @@ class Tokenisers:
         for name, tokeniser in sorted(self.visual.items()):
             for key, value in sorted(tokeniser.state_dict().items()):
                 digest.update(f"{name}.{key}".encode() + value.contiguous().numpy().tobytes())
-        files = sources.library_files("import medmm_lib.fourm.views")
+        files = sources.library_files("import medmm_lib.fourm.tokens, medmm_lib.fourm.views")
         reading = [path.read_text(encoding="utf-8") for path in files]
         settings = [self.side, self.patch, self.most, list(self.entries), reading]
         return sources.json_hash([digest.hexdigest(), settings])

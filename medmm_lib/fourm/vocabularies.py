@@ -33,6 +33,11 @@ def unknown(tokeniser: TextTokeniser, texts: Sequence[str]) -> float:
     return float(np.mean([piece == tokeniser.unknown for piece in pieces]))
 
 
+def fully_known(tokenisers: Sequence[TextTokeniser], texts: Sequence[str]) -> np.ndarray:
+    """Which texts [N] no tokeniser has an unknown piece in: only there do all of them say the same."""
+    return np.array([all(one.unknown not in one.encode(text) for one in tokenisers) for text in texts])
+
+
 def caption_losses(
     tokeniser: TextTokeniser, setup: Setup, training: Sequence[Row], held_out: Sequence[Row], folder: Path,
     side: int, patch: int,
@@ -42,8 +47,9 @@ def caption_losses(
     own = Tokenisers(("patches", "caption"), tokeniser, {}, side=side, patch=patch, most=most)
     tokens, places = own.encode(held_out), 2 * most["caption"]
     studies = Studies(
-        own.spaces, tokeniser, {}, [own.encode(training)], [1.0], tokens, [row["patient_id"] for row in held_out]
-    )
+        own.spaces, tokeniser, {}, [own.encode(training)], [1.0], tokens, tokens,
+        [row["patient_id"] for row in held_out], own.hash,
+    )  # fmt: skip
     one = replace(setup, mixture=("1: patches -> caption",), inputs=(setup.inputs[1],) * 2, targets=(places, places))
     trained = train(one, studies, folder, evaluations=1)
     spec = mask_spec(

@@ -15,6 +15,8 @@ CYST = "Coronal FLAIR image of a woman shows an extra-axial cyst in the right fr
         ("Axial CT: plaques in the left and in the right hemisphere", "axial", None, "plaque"),
         ("Axial CT slice: the lesion lies outside of this slice.", "axial", None, "nothing"),
         ("Sagittal T2W: haematoma with a mass, left", "sagittal", "left", "haemorrhage, mass"),
+        ("CT without contrast shows a renal mass", None, None, "mass"),
+        ("No pneumothorax but a nodule", None, None, "nodule"),
         ("", None, None, None),
     ],
 )

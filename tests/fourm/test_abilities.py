@@ -36,6 +36,7 @@ def test_a_wrong_answer_scores_what_it_should():
     np.testing.assert_array_equal(scores["caption side"], [0, np.nan])
     np.testing.assert_array_equal(scores["caption finding"], [1, 0])
     np.testing.assert_array_equal(scores["boxes 0.5"], [1, np.nan])
+    np.testing.assert_array_equal(scores["label map 2"], [np.nan, np.nan])  # drawn or not, it is not there
     np.testing.assert_allclose(scores["boxes F1 0.5"], [2 / 3, 0])
     np.testing.assert_allclose(scores["label map 1"], [2 / 3, np.nan])
     np.testing.assert_allclose(scores["label map Dice"], [2 / 3, np.nan])

@@ -26,7 +26,8 @@ def corpus():
         for name, space in small.SPACES.items()
     }
     codebooks = {"image": torch.randn(30, 8, generator=torch.Generator().manual_seed(0))}
-    return Studies(spaces, text, codebooks, [small.tokens(12)], [1.0], small.tokens(8, seed=1), list("aabbccdd"))
+    others = small.tokens(8, seed=1), small.tokens(8, seed=2)
+    return Studies(spaces, text, codebooks, [small.tokens(12)], [1.0], *others, list("aabbccdd"), "key")
 
 
 def test_the_same_settings_give_the_same_model(corpus, tmp_path):
@@ -37,6 +38,16 @@ def test_the_same_settings_give_the_same_model(corpus, tmp_path):
     table = comparison({"one": [one], "other": [other]}, corpus, ["map", "caption"])
     assert table["difference"].abs().max() == 0
     assert list(table["modality"]) == ["map", "caption", "all"] * 2
+
+
+def test_a_finished_training_that_is_run_again_keeps_its_log(corpus, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 2, "logging_steps": 2, "evaluations": 1}
+    first, again = (train(SETUP, corpus, tmp_path, **saving) for _ in range(2))
+    assert first.tokens == again.tokens > 0
+    assert again.tokens_per_second == pytest.approx(first.tokens_per_second)
+    np.testing.assert_array_equal(first.losses, again.losses)
+    train(SETUP, replace(corpus, key="other data"), tmp_path, **saving)
+    assert len(list(tmp_path.iterdir())) == 2  # it began anew
 
 
 def test_codes_that_look_alike_start_alike(corpus):
@@ -84,7 +95,6 @@ def test_specialists_stop_at_the_first_that_is_as_good(corpus, tmp_path):
     for _, rows in table.groupby("target"):
         assert not rows["reached"][:-1].any()
         assert rows["reached"].iloc[-1] or len(rows) == 2
-        assert ((rows["difference"] <= 0) == rows["reached"]).all()
 
 
 def test_encoded_tokens_are_told_apart_by_modality(corpus):

@@ -131,6 +131,7 @@ def test_saved_and_loaded_is_the_same(tmp_path, embeddings):
     model.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
     loaded = FourM.from_pretrained(tmp_path)
+    model.eval()
     assert loaded.shape == model.shape
     masked, patches = masked_batch()
     assert loaded(masked, patches).loss == model(masked, patches).loss

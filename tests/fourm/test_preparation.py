@@ -24,14 +24,14 @@ def tokenisers(parts, tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus(parts, tokenisers, tmp_path_factory):
     return preparation.as_studies(
-        tokenisers, {"phantom": parts}, [1.0], parts["test"], tmp_path_factory.mktemp("tokens"),
+        tokenisers, {"phantom": parts}, [1.0], tmp_path_factory.mktemp("tokens"),
         fingerprints={"phantom": "f"}, count=3, seed=0,
     )  # fmt: skip
 
 
 def test_studies_are_seen_in_several_views_and_tested_in_one(parts, corpus):
     assert [len(part) for part in corpus.training] == [30]
-    assert len(corpus.held_out) == 10
+    assert len(corpus.validation) == len(corpus.held_out) == 10
     assert corpus.patients == parts["test"]["patient_id"]
     assert set(corpus.spaces) == set(MODALITIES)
     assert corpus.spaces["caption"].places <= 40
