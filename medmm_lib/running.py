@@ -22,11 +22,13 @@ class RunError(RuntimeError):
 def run(profile: str, only: list[str] | None = None, force: bool = False) -> list[str]:
     """Run the stale chapters of `profile` in order (or those named in `only`) and return the names of those that ran.
 
+    The chapters of a profile are those that it has a parameter file for.
+
     A chapter is stale when its notebook, its parameters, the library code it uses, its data or the results of the
     chapters it reads have changed since its last complete run. Parameter files are checked before anything runs.
     Raises `RunError` at the first chapter that fails.
     """
-    chosen = _chosen(only)
+    chosen = _chosen(profile, only)
     values = {chapter: _parameters(profile, chapter) for chapter in chosen}
     ran = []
     for chapter in chosen:
@@ -46,16 +48,23 @@ def run(profile: str, only: list[str] | None = None, force: bool = False) -> lis
     return ran
 
 
-def _chosen(only: list[str] | None) -> list[str]:
+def _chosen(profile: str, only: list[str] | None) -> list[str]:
     chapters = paths.chapters()
     unknown = [name for name in only or [] if name not in chapters]
     if unknown:
         raise RunError(f"no chapter is called {', '.join(unknown)}. There are: {', '.join(chapters)}")
-    return [chapter for chapter in chapters if not only or chapter in only]
+    if only:
+        return [chapter for chapter in chapters if chapter in only]
+    # Where none has a file, all of them, so that the first one's error says what to do.
+    return [chapter for chapter in chapters if _parameter_file(profile, chapter).is_file()] or chapters
+
+
+def _parameter_file(profile: str, chapter: str) -> Path:
+    return paths.PARAMS / profile / f"{chapter}.yml"
 
 
 def _parameters(profile: str, chapter: str) -> dict[str, Any]:
-    file = paths.PARAMS / profile / f"{chapter}.yml"
+    file = _parameter_file(profile, chapter)
     if not file.is_file():
         profiles = sorted(path.name for path in paths.PARAMS.iterdir() if path.is_dir())
         raise RunError(

@@ -119,6 +119,14 @@ def test_bad_parameters_stop_before_any_chapter_runs(project, values, message):
     assert not (project / "artifacts").exists()
 
 
+def test_a_profile_runs_the_chapters_that_it_has_a_file_for(project):
+    (project / "params" / "study").mkdir()
+    (project / "params" / "study" / "01_first.yml").write_text("profile: study\n")
+    assert running.run("study") == ["01_first"]
+    with pytest.raises(RunError, match="02_second.yml"):
+        running.run("study", only=["02_second"])
+
+
 def test_unknown_chapters_and_profiles_are_named(project):
     with pytest.raises(RunError, match=r"03_third\. There are: 01_first, 02_second"):
         running.run("quick", only=["03_third"])
