@@ -123,7 +123,7 @@ def test_a_profile_runs_the_chapters_that_it_has_a_file_for(project):
     (project / "params" / "study").mkdir()
     (project / "params" / "study" / "01_first.yml").write_text("profile: study\n")
     assert running.run("study") == ["01_first"]
-    with pytest.raises(RunError, match="02_second.yml"):
+    with pytest.raises(RunError, match=r"02_second\.yml"):
         running.run("study", only=["02_second"])
 
 
