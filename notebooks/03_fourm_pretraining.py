@@ -42,7 +42,7 @@ map_steps: int = 300  # training steps of their tokeniser
 size: str = "tiny"  # tiny, small, medium or base
 kv_heads: int = 4  # as many as heads: multi-head; fewer: grouped-query; 1: multi-query
 embeddings: str = "per modality"  # or unified: one table and one softmax for all
-mixture: list[str] = ["0.55: patches -> label map, boxes, caption, metadata", "0.15: caption, metadata -> image, label map", "0.3: any -> any"]  # share: given -> asked for
+mixture: list[str] = ["0.65: patches -> label map, boxes, caption, metadata", "0.15: caption, metadata -> image, label map", "0.2: any -> any"]  # share: given -> asked for
 inputs: list[int] = [54, 80]  # tokens given, fewest and most
 targets: list[int] = [112, 128]  # tokens asked for, fewest and most
 steps: int = 700  # of pretraining
@@ -57,6 +57,7 @@ studies: list[str] = ["heads"]  # heads, embeddings, masking, budgets, transfer,
 study_steps: int = 70  # of each arm of a study
 study_arms: int = 2  # arms of each study, the first ones; 0: all
 study_seeds: list[int] = [0]  # each arm is trained once with each
+transfer_by: list[str] = ["plane"]  # what kinds of scan are told apart by in the study transfer: plane, modality or sequence
 biobert: str = ""  # BioBERT's vocab.txt, for the study vocabularies
 seed: int = 0
 
@@ -76,6 +77,7 @@ parameters = read(globals())
 #| code-summary: "Imports"
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -90,12 +92,13 @@ from medmm_lib import device, paths, plots, results
 from medmm_lib.data.schema import MASK_CLASSES
 from medmm_lib.evaluation.controls import control_table
 from medmm_lib.evaluation.facts import FACTS, commonest_right
-from medmm_lib.evaluation.intervals import interval, mean, paired_difference
+from medmm_lib.evaluation.intervals import interval, mean
 from medmm_lib.fourm import abilities, explore, preparation, pseudo, reconstruction, vocabularies
 from medmm_lib.fourm import studies as arms_of
-from medmm_lib.fourm.experiment import Setup, comparison, step_flops, train
+from medmm_lib.fourm.experiment import Setup, arm, comparison, step_flops, train
 from medmm_lib.fourm.modalities import REGISTRY
 from medmm_lib.fourm.specialists import specialists
+from medmm_lib.fourm.transfer import transfer
 
 CHAPTER = "03_fourm_pretraining"
 FOLDER = paths.artifacts(profile, CHAPTER)
@@ -226,12 +229,7 @@ tables, kept_models = {}, {}
 @cache
 def baseline():
     """What all arms are compared to: the settings of the model itself, with fewer steps."""
-    return arm("baseline", study_setup, corpus)
-
-
-def arm(name, setup, corpus):
-    """One arm of a study, once for each seed."""
-    return [train(replace(setup, seed=number), corpus, FOLDER / "studies" / name, evaluations=1) for number in study_seeds]
+    return arm(study_setup, corpus, FOLDER / "studies" / "baseline", study_seeds)
 
 
 COMPARED = [name for name in corpus.spaces if name != "patches"]
@@ -239,7 +237,7 @@ for study in studies:
     if study not in arms_of.STUDIES:
         continue
     arms = list(arms_of.arms(study, study_setup).items())[: study_arms or None]
-    trained = {name: baseline() if one == study_setup else arm(f"{study} {name}", one, corpus) for name, one in arms}
+    trained = {name: baseline() if one == study_setup else arm(one, corpus, FOLDER / "studies" / study, study_seeds) for name, one in arms}
     table = comparison(trained, corpus, COMPARED)
     if study == "embeddings":
         kept_models = trained
@@ -256,49 +254,21 @@ for study in studies:
 #| code-summary: "Studies that need other data or other models"
 study_folder = FOLDER / "studies"
 if "transfer" in studies:
-    # As many studies of the most frequent plane alone as of all planes, so that only the mixture differs.
-    planes = pd.Series(own["plane"])
-    common = planes.value_counts().index[0]
-    alone = np.flatnonzero(planes == common)
-    drawn = np.random.default_rng(seed).permutation(len(own))[: len(alone)]
-    view = np.arange(views)
-    chosen = {f"{common} only": alone, "all planes": drawn}
-    trained = {
-        name: arm(f"transfer {name}", study_setup, replace(corpus, training=[corpus.training[0].rows(torch.from_numpy((rows[:, None] * views + view).ravel()))], weights=[1.0], key=f"{corpus.key} {name}"))
-        for name, rows in chosen.items()
-    }
-    rows = []
-    for plane in sorted(set(test["plane"]) - {None}):
-        at = np.flatnonzero(np.array(test["plane"]) == plane)
-        here, groups = replace(corpus, held_out=corpus.held_out.rows(torch.from_numpy(at))), np.array(patients)[at]
-        narrow, wide = ([np.nanmean(run.losses[at], axis=1) for run in runs] for runs in trained.values())
-        lead = paired_difference(np.mean(narrow, 0), np.mean(wide, 0), groups)
-        rows.append({"tested on": plane, "studies": len(at), **{name: with_interval(np.mean(part, 0), groups) for name, part in zip(trained, (narrow, wide), strict=True)}, "difference": in_words(lead)})
-        record.metrics[f"transfer_{plane}_difference"] = lead.value
-    tables["transfer"] = pd.DataFrame(rows)
+    for column in transfer_by:
+        table = transfer(study_setup, corpus, own[column], test[column], views, study_folder / "transfer", study_seeds)
+        tables[f"transfer by {column}"] = table
+        record.metrics |= {f"transfer_{row['tested on']}_difference": row["difference"] for row in table.to_dict("records")}
 if "specialists" in studies:
     wanted = [name for name in ("label map", "tissue", "boxes", "caption") if name in corpus.spaces]
-    tables["specialists"] = specialists(baseline()[0], replace(study_setup, seed=study_seeds[0]), corpus, study_folder / "specialists", wanted, (32, 64, 96, 128, 192))
-    best = tables["specialists"].groupby("target", sort=False).last()
-    record.metrics |= {"specialists_parameters": int(best["parameters"].sum()), "specialists_bytes": int(best["bytes"].sum()), "specialists_reached": int(best["reached"].sum())}
+    table = specialists(baseline()[0], replace(study_setup, seed=study_seeds[0]), corpus, study_folder / "specialists", wanted, (32, 64, 96, 128, 192))
+    best = table.groupby("target", sort=False).last()
+    record.metrics |= {"specialists_parameters": int(best["parameters"].sum()), "specialists_bytes": int(best["bytes"].sum()), "specialists_reached": int(best["reached"].sum()), "specialists_targets": len(best)}
+    tables["specialists"] = table
+own_words = {"this run's texts": tokenisers.text, "literature of the same cases": vocabularies.TextTokeniser.train(vocabularies.literature(own.remove_columns(["image", "mask"])), vocabulary_size)}
+if biobert:
+    own_words["BioBERT's"] = vocabularies.TextTokeniser.of_vocabulary(Path(biobert))
 if "vocabularies" in studies:
-    written = [row for row in own.remove_columns(["image", "mask"])]
-    with_caption = [part.select([k for k, text in enumerate(part["caption"]) if text]) for part in (own, test)]
-    kinds_of = {"this run's texts": tokenisers.text, "literature": vocabularies.TextTokeniser.train(vocabularies.literature(written), vocabulary_size)}
-    if biobert:
-        kinds_of["BioBERT"] = vocabularies.TextTokeniser.of_vocabulary(paths.Path(biobert))
-    rows, first, texts, groups = [], None, with_caption[1]["caption"], with_caption[1]["patient_id"]
-    all_known = vocabularies.fully_known(list(kinds_of.values()), texts)
-    for name, tokeniser in kinds_of.items():
-        losses = np.mean([
-            vocabularies.caption_losses(tokeniser, replace(study_setup, seed=number), with_caption[0], with_caption[1], study_folder / f"vocabulary {name}", side, patch)
-            for number in study_seeds
-        ], axis=0)
-        losses = np.where(all_known, losses, np.nan)
-        first = losses if first is None else first
-        lead = paired_difference(losses, first, groups)
-        rows.append({"trained on": name, "tokens": f"{tokeniser.size:,}", "captions": int(all_known.sum()), "pieces a word": f"{vocabularies.pieces_per_word(tokeniser, texts):.2f}", "unknown": f"{vocabularies.unknown(tokeniser, texts):.1%}", "nats a character": with_interval(losses, groups, digits=3), "difference": in_words(lead)})
-    tables["vocabularies"] = pd.DataFrame(rows)
+    tables["vocabularies"] = vocabularies.comparison(own_words, study_setup, own, test, study_folder / "vocabularies", study_seeds, side, patch)
 for name, table in tables.items():
     record.curves[f"study_{name}"] = table.astype(object).where(table.notna(), None).to_dict("records")
 
@@ -325,14 +295,20 @@ plots.box(f"""
 
 # %%
 #| label: tbl-modalities
-#| tbl-cap: "The modalities of this run, and one held-out study as tokens."
+#| tbl-cap: "The modalities of this run, and how many tokens one held-out study has of each."
 AT = 0
-rows = []
-for name, entry in entries.items():
-    space, tokens = corpus.spaces[name], int(corpus.held_out.lengths[name][AT])
-    shown = tokenisers.decode(name, corpus.held_out.ids[name][AT : AT + 1])[0] if entry.kind == "sequence" else f"{space.grid[0]} × {space.grid[1]} places"
-    rows.append((name + (" (pseudo)" if entry.pseudo else ""), {"patches": "pixels, given only", "dense": "VQ codes", "sequence": "text"}[entry.kind], f"{space.vocabulary_size:,}" if entry.kind != "patches" else "", tokens, shown))
-plots.table(pd.DataFrame(rows, columns=["modality", "kind", "vocabulary", "tokens", "this study"]))
+KINDS = {"patches": "pixels, given only", "dense": "grid of VQ codes", "sequence": "text"}
+rows = [
+    (name + (" (pseudo)" if entry.pseudo else ""), KINDS[entry.kind], "" if entry.kind == "patches" else f"{corpus.spaces[name].vocabulary_size:,}", int(corpus.held_out.lengths[name][AT]))
+    for name, entry in entries.items()
+]
+plots.table(pd.DataFrame(rows, columns=["modality", "kind", "vocabulary", "tokens"]))
+
+# %%
+#| label: tbl-study
+#| tbl-cap: "The texts of that study, as the model reads them."
+texts = [(name, tokenisers.decode(name, corpus.held_out.ids[name][AT : AT + 1])[0]) for name, entry in entries.items() if entry.kind == "sequence"]
+plots.table(pd.DataFrame(texts, columns=["modality", "text"]))
 
 # %%
 #| echo: false
@@ -381,12 +357,8 @@ plots.table(pd.DataFrame(rows).fillna(""))
 #| label: tbl-words
 #| tbl-cap: "Pieces that a word of a held-out caption falls into, by what the vocabulary was learned from."
 texts = [text for text in test["caption"] if text]
-written = [row for row in own.remove_columns(["image", "mask"])]
-compared = {"this run's texts": tokenisers.text, "literature of the same cases": vocabularies.TextTokeniser.train(vocabularies.literature(written), vocabulary_size)}
-if biobert:
-    compared["BioBERT's"] = vocabularies.TextTokeniser.of_vocabulary(paths.Path(biobert))
-rows = [(name, f"{one.size:,}", f"{vocabularies.pieces_per_word(one, texts):.2f}", f"{vocabularies.unknown(one, texts):.1%}") for name, one in compared.items()]
-record.metrics |= {"pieces_per_word": vocabularies.pieces_per_word(tokenisers.text, texts), "pieces_per_word_literature": vocabularies.pieces_per_word(compared["literature of the same cases"], texts)}
+rows = [(name, f"{one.size:,}", f"{vocabularies.pieces_per_word(one, texts):.2f}", f"{vocabularies.unknown(one, texts):.1%}") for name, one in own_words.items()]
+record.metrics |= {"pieces_per_word": vocabularies.pieces_per_word(tokenisers.text, texts), "pieces_per_word_literature": vocabularies.pieces_per_word(own_words["literature of the same cases"], texts)}
 plots.table(pd.DataFrame(rows, columns=["learned from", "tokens", "pieces a word", "unknown"]))
 
 # %% [markdown]
@@ -434,9 +406,8 @@ plots.show(figure, alt="Held-out loss at the start and the end: " + "; ".join(f"
 # %%
 #| echo: false
 first_of = {}
-for k, kind in enumerate(zip(test["modality"], test["plane"], strict=True)):
-    if kind not in first_of and (not test["boxes"][k] is not None or test["boxes"][k]):
-        first_of[kind] = k
+for k in sorted(range(len(test)), key=lambda k: not test["boxes"][k]):  # studies that show a lesion first
+    first_of.setdefault((test["modality"][k], test["plane"][k]), k)
 looked_at = list(first_of.values())[:4]
 blocks = [
     f"<details{' open' if k == looked_at[0] else ''}><summary>{test['modality'][k]}, {test['plane'][k]}</summary>{explore.beside(test[k], truth, answers['model'], k, side, classes)}</details>"
@@ -601,22 +572,14 @@ TOLD = {
     "specialists": "**One model or several.** For each target the smallest model of its own, scan → target, that is as good on validation studies as the one model of this study: same layers, same number of steps, all spent on the one target. Losses are of held-out studies.",
     "vocabularies": "**Text tokenisers.** Scan → caption, trained with each vocabulary. Nats a character can be compared between them, nats a token cannot; only captions without an unknown piece in any vocabulary count.",
 }
-if not studies:
-    display(Markdown("None in this run."))
-for name in studies:
-    display(Markdown(TOLD[name]))
+for name, table in tables.items():
+    display(Markdown(TOLD[name.partition(" by ")[0]]))
+    display(plots.table(arms_of.readable(table) if name in arms_of.STUDIES else arms_of.told(table)))
     if name == "specialists":
-        one, shown = baseline()[0], tables[name]
-        display(plots.table(pd.DataFrame({
-            "target": shown["target"], "width": shown["width"], "weights": [f"{count:,}" for count in shown["parameters"]], "loss": [f"{loss:.3f}" for loss in shown["loss"]],
-            "the one model's": [f"{loss:.3f}" for loss in shown["whole"]], "difference [95 %]": [f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]" for row in shown.itertuples()], "as good": ["yes" if reached else "no" for reached in shown["reached"]],
-        })))
         display(Markdown(
-            f"The one model has {one.parameters:,} weights, {4 * one.parameters / 1e6:.1f} MB in fp32, and makes {len(falls)} modalities from any others. The smallest separate models that are as good, "
-            f"or the largest tried where none is, have {n('specialists_parameters', 7)} weights together, {record.metrics['specialists_bytes'] / 1e6:.1f} MB, for {shown['target'].nunique()} targets; {n('specialists_reached')} of these were reached."
+            f"The one model has {baseline()[0].parameters:,} weights, {4 * baseline()[0].parameters / 1e6:.1f} MB in fp32, and makes {len(falls)} modalities from any others. The smallest separate models that are as good, "
+            f"or the largest tried where none is, have {n('specialists_parameters', 7)} weights together, {record.metrics['specialists_bytes'] / 1e6:.1f} MB, for {n('specialists_targets')} targets; {n('specialists_reached')} of these were reached."
         ))
-        continue
-    display(plots.table(arms_of.readable(tables[name]) if name in arms_of.STUDIES else tables[name]))
 missing = [title for name, title in TOLD.items() if name not in studies]
 if missing:
     display(Markdown("Not in this run: " + ", ".join(title.split("**")[1].rstrip(".").lower() for title in missing) + ". Results of record are below."))

@@ -1,7 +1,7 @@
 """One pretraining from its settings to its held-out losses, and several that differ in one thing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,11 @@ def train(setup: Setup, studies: Studies, folder: Path, **options: object) -> Tr
     sums, counts = sample_losses(model, studies.held_out, held_out_spec)
     final = per_modality(model, sums.sum(0), counts.sum(0)) | {"all": float(sums.sum() / counts.sum())}
     return Trained(model, trainer, (sums / counts).numpy(), final)
+
+
+def arm(setup: Setup, studies: Studies, folder: Path, seeds: Sequence[int]) -> list[Trained]:
+    """One arm of a study: trained once with each seed."""
+    return [train(replace(setup, seed=seed), studies, folder, evaluations=0) for seed in seeds]
 
 
 def comparison(arms: Mapping[str, Sequence[Trained]], studies: Studies, names: Sequence[str]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from medmm_lib.fourm.model import FourM
 from medmm_lib.fourm.tokens import Tokenisers, Tokens
 from medmm_lib.plots import PALETTE
 
-WIDTH = 192  # pixels of a picture on the page
+WIDTH = 144  # pixels of a picture on the page: four fit side by side
 _ORGANS = {"background": "#202020", "body": "#707070"} | {name: colour for name, colour in COLOURS.items() if colour}
 
 

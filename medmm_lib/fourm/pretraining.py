@@ -142,12 +142,14 @@ def pretrain(
 ) -> MaskedTrainer:  # fmt: skip
     """Train a model on some data sets, drawn by weight. → the trainer, with its log and times.
 
-    Goes on from the last checkpoint in `folder`. Held-out losses are measured `evaluations` times and before the start,
-    under `held_out_spec`, so that runs which are masked in different ways can be compared; without one, under `spec`.
+    Goes on from the last checkpoint in `folder`. Held-out losses are measured `evaluations` times and before the start
+    (0: never), under `held_out_spec`, so that runs which are masked in different ways can be compared; without one,
+    under `spec`.
     """
     settings = training.arguments(
         folder, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
-        eval_strategy="steps", eval_steps=max(1, steps // evaluations), eval_on_start=True, **others,
+        eval_strategy="steps" if evaluations else "no", eval_steps=max(1, steps // max(1, evaluations)),
+        eval_on_start=bool(evaluations), **others,
     )  # fmt: skip
     trainer = MaskedTrainer(model, settings, data, held_out, spec, held_out_spec or spec, weights or [1.0] * len(data))
     training.train(trainer, max_minutes)

@@ -37,7 +37,7 @@ def specialists(
         )  # fmt: skip
         chosen_by, known = (_losses(whole, studies, part, target) for part in (studies.validation, studies.held_out))
         for width in widths:
-            trained = train(_alone(setup, studies.spaces[target], target, width), own, folder, evaluations=1)
+            trained = train(_alone(setup, studies.spaces[target], target, width), own, folder, evaluations=0)
             reached = np.nanmean(_losses(trained, own, own.validation, target)) <= np.nanmean(chosen_by)
             losses = _losses(trained, own, own.held_out, target)
             lead = paired_difference(losses, known, studies.patients)

@@ -107,3 +107,20 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if "cache_bytes" in part:
             rows[-1] |= {"KV cache, KiB": f"{mean.cache_bytes / 1024:.0f}", "tokens/s": f"{mean.tokens_per_s:,.0f}"}
     return pd.DataFrame(rows)
+
+
+def told(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with a `difference` for a page: its interval in words, numbers with three digits."""
+    shown = {name: list(map(_told, table[name])) for name in table if not name.startswith("difference")}
+    parts = table[["difference", "difference_low", "difference_high"]].to_numpy(float)
+    return pd.DataFrame(
+        shown | {"difference [95 %]": [f"{d:+.3f} [{low:+.3f}, {high:+.3f}]" for d, low, high in parts]}
+    )
+
+
+def _told(value: object) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
