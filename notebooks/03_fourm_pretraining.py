@@ -51,7 +51,7 @@ learning_rate: float = 3.0e-3  # of embeddings; matrices take three times as muc
 evaluations: int = 3  # how often held-out losses are measured
 save_steps: int = 0  # steps between checkpoints; 0: none
 max_minutes: float = 0.0  # of pretraining; it stops with a checkpoint and goes on in the next run. 0: no limit
-chain: list[str] = ["label map", "boxes", "caption"]  # generated from a scan, each given those before it
+chain: list[str] = ["patches -> label map", "patches, label map -> boxes", "patches, label map, boxes -> caption"]  # what is generated from a scan, from what
 decoding_steps: int = 1  # parallel steps in which a grid of tokens is decoded
 studies: list[str] = ["heads"]  # heads, embeddings, masking, budgets, transfer, specialists, vocabularies
 study_steps: int = 70  # of each arm of a study
@@ -105,8 +105,10 @@ FOLDER = paths.artifacts(profile, CHAPTER)
 KNOWN_STUDIES = [*arms_of.STUDIES, "transfer", "specialists", "vocabularies"]
 if wrong := [name for name in studies if name not in KNOWN_STUDIES]:
     raise ValueError(f"studies has {', '.join(wrong)}; expected some of {', '.join(KNOWN_STUDIES)}")
-if wrong := [name for name in chain if name not in modalities or name == "patches"]:
-    raise ValueError(f"chain has {', '.join(wrong)}; expected names in modalities, without patches")
+made_of = [abilities.read_line(line) for line in chain]
+if wrong := {name for sources, target in made_of for name in (*sources, target)} - set(modalities):
+    raise ValueError(f"chain has {', '.join(sorted(wrong))}; expected names in modalities")
+generates = [target for _, target in made_of]
 if len(data) != len(data_weights):
     raise ValueError(f"data has {len(data)} names, data_weights {len(data_weights)}; expected as many of both")
 
@@ -167,7 +169,7 @@ for name in (name for name in answers["model"].grids if classes[name]):
     there = [k for k, mask in enumerate(own["mask"]) if entries[name].pseudo or mask is not None]
     maps = abilities.majority_maps([kinds[0][k] for k in there], preparation.pictures(own, name, side).numpy(), kinds[1], classes[name])
     prior |= abilities.scores(abilities.Answers({}, [None] * len(test), {name: maps}), truth, entries)
-if "caption" in chain:
+if "caption" in generates:
     captions = [text or "" for text in own["caption"]]
     prior |= {f"caption {fact}": commonest_right(captions, [text or "" for text in test["caption"]], read) for fact, read in FACTS.items()}
 found["prior"] = prior
@@ -211,14 +213,29 @@ def probed(learned, labels, seen, wanted):
     return right, f"{np.mean(wanted[there] == pd.Series(known).mode()[0]):.2f}"
 
 
-def in_words(difference):
-    """A difference and its 95 % interval."""
-    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-
-
+CALLED = {"modality": "kind of scan"}  # CT, MR or X-ray; elsewhere on this page, a modality is a kind of data
 falls = [name for name in whole.final if name != "all"]
 fallen = [name for name in falls if whole.final[name] < start[f"eval_{name}"]]
 record.metrics |= {"modalities_learned": len(fallen), "modalities_asked": len(falls)}
+
+# %%
+#| code-summary: "Each ability beside its controls"
+TITLES = {"plane": "caption names the plane", "side": "caption names the side", "finding": "caption names the finding"}
+TITLES |= {f"{kind}{iou}": f"boxes, {title}, IoU ≥ {iou}" for iou in abilities.IOUS for kind, title in (("", "hit"), ("F1 ", "F1"))}
+leads, ability_rows = {}, []
+for name in SHOWN:
+    first, _, last = name.partition(" ") if name.startswith("boxes") else name.rpartition(" ")
+    others = {condition: scores[name] for condition, scores in found.items() if condition != "model" and name in scores}
+    if np.isnan(found["model"][name]).all():
+        continue
+    table = control_table(found["model"][name], others, patients)
+    best = table[table["condition"] != "model"].sort_values("value").iloc[-1]
+    leads[name] = f"{best['lead']:+.2f} [{best['lead_low']:+.2f}, {best['lead_high']:+.2f}] over {best['condition']}"
+    means = {condition: f"{np.nanmean(others[condition]):.2f}" if condition in others else "" for condition in found if condition != "model"}
+    lead = {"lead": leads[name]}
+    title = {"Dice": f"{first}, mean Dice", "rouge_l": f"{first}, ROUGE-L"}.get(last) or TITLES[last]
+    ability_rows.append({"ability": title, "studies": int((~np.isnan(found["model"][name])).sum()), "model": with_interval(found["model"][name])} | means | lead)
+    record.metrics |= {f"{name} lead".replace(" ", "_"): best["lead"], f"{name} lead_low".replace(" ", "_"): best["lead_low"]}
 
 # %%
 #| code-summary: "The study of this profile, and the rest of them"
@@ -242,7 +259,7 @@ for study in studies:
     if study == "embeddings":
         kept_models = trained
     if study == "heads":
-        text = next(name for name in chain if entries[name].kind == "sequence")
+        text = next(name for name in generates if entries[name].kind == "sequence")
         cost = {name: arms_of.generation_cost(runs[0].model, given, text) for name, runs in trained.items()}
         table["cache_bytes"], table["tokens_per_s"] = ([cost[name][k] for name in table["arm"]] for k in (0, 1))
     tables[study] = table
@@ -274,12 +291,12 @@ for name, table in tables.items():
 
 # %%
 #| echo: false
-beats = [f"{name} {record.metrics[f'{key}_model']:.2f} against {record.metrics[f'{key}_prior']:.2f}" for name, key in (("plane named right in the caption", "caption_plane"), ("side", "caption_side"), ("finding", "caption_finding"), ("mean Dice of the label map", "label_map_Dice")) if f"{key}_prior" in record.metrics]
+told = [f"{title} {record.metrics[f'{key}_model']:.2f}, a lead of {leads[name]}" for title, name in (("the plane in the caption", "caption plane"), ("the side", "caption side"), ("the finding", "caption finding"), ("boxes (hit at IoU ≥ 0.3)", "boxes 0.3"), ("organs and lesions, mean Dice", "label map Dice"), ("tissue, mean Dice", "tissue Dice")) if name in leads for key in [name.replace(" ", "_")]]
 plots.box(f"""
-- One model of {whole.parameters:,} weights learned {len(falls)} modalities at once from {record.metrics['train_studies']:,} studies: the held-out loss of {len(fallen)} of them fell.
-- On {len(test)} studies of {len(set(patients))} patients that it never saw, model against prior: {'; '.join(beats)}. The prior always names what is most
-  frequent, and draws at every pixel what most training studies of the same modality, plane and region have there.
-- Of a study's known boxes {share('boxes_0.3_model')} are hit (overlap of at least 0.3), mean over studies; {share('boxes_0.3_another_patients_scan')} with another patient's scan.
+- One model of {whole.parameters:,} weights was trained on {len(corpus.spaces)} modalities of {record.metrics['train_studies']:,} studies and generates {len(falls)} of them.
+- From scans of {len(set(patients))} patients that it never saw ({len(test)} studies), with the lead over the best control: {'; '.join(told)}. A lead whose
+  interval holds 0 is none.
+- Whether one model is better than one for each task: {"see the study below" if "specialists" in studies else "not measured in this run"}.
 """, "callout-tip", title="Takeaway")
 
 # %% [markdown]
@@ -329,7 +346,7 @@ display(HTML(explore.side_by_side(drawn)))
 
 # %%
 #| label: tbl-vq
-#| tbl-cap: "Images and label maps of held-out patients, drawn from their tokens: peak signal-to-noise ratio (PSNR), structural similarity (SSIM), and intersection over union (IoU) of classes, mean of all and that of the smallest structure (lesions, bright tissue or edges). Used: codes that training pictures use at all; the others are dead."
+#| tbl-cap: "Images and label maps of held-out patients, drawn from their tokens: peak signal-to-noise ratio (PSNR), structural similarity (SSIM), and intersection over union (IoU) of classes, pooled over all pixels: the mean of all classes with the background, and the last class (lesions, bright tissue or edges). Used: codes that training pictures use at all; the others are dead."
 rows = []
 for name in grids:
     train_pictures, test_pictures = (preparation.pictures(part, name, side) for part in (own, test))
@@ -343,7 +360,7 @@ for name in grids:
         row = {"modality": name, "way": way, "codes used": f"{used} of {visual[name].codes}" if way == "VQ codes" else ""}
         if grids[name]:
             overlap = reconstruction.iou(test_pictures.numpy(), shown.numpy(), grids[name])
-            row |= {"IoU, all": f"{np.nanmean(overlap):.2f}", "IoU, smallest": f"{overlap[-1]:.2f}"}
+            row |= {"IoU, all": f"{np.nanmean(overlap):.2f}", "IoU, last class": f"{overlap[-1]:.2f}"}
             record.metrics |= {f"vq_{name.replace(' ', '_')}_iou": float(np.nanmean(overlap)), f"vq_{name.replace(' ', '_')}_last_iou": float(overlap[-1])}
         else:
             db, alike = reconstruction.psnr(test_pictures.numpy(), shown.numpy()), reconstruction.ssim(test_pictures.numpy(), shown.numpy())
@@ -366,7 +383,7 @@ plots.table(pd.DataFrame(rows, columns=["learned from", "tokens", "pieces a word
 #
 # The encoder reads the tokens that are given. The decoder is asked for others: each query knows the modality and place that it is asked
 # for (or, in a text, the word before). Queries of one grid see each other, words see the words before them, and all see everything that was encoded; queries of
-# other modalities are out of sight. All tokens count the same in one cross-entropy. (4M's own weighting counts tokens × vocabulary, which gives texts with a large vocabulary most of the weight.)
+# other modalities are out of sight. All tokens count the same in one cross-entropy. (4M's weighting by token counts tokens × vocabulary, which gives texts with a large vocabulary most of the weight.)
 # [Chapter 04](04_masking_kernels.ipynb) has the pseudocode, and draws masks to look at.
 #
 # What is given and asked for is drawn for each study from a mixture. In this run:
@@ -383,7 +400,7 @@ display(Markdown(
 
 # %%
 #| label: fig-losses
-#| fig-cap: "Cross-entropy of each modality, nats a token. Lines: training, as masked. Dots: held-out studies, always under the same masks, half of them with the scan alone given."
+#| fig-cap: "Cross-entropy of each modality, nats a token. Lines: training, as masked. Dots: held-out studies, always under the same masks, half of them with the scan alone given, so that the two differ in more than the studies."
 #| fig-alt: "One panel a modality with the training loss as a line and the held-out loss as dots, over steps."
 shown = pd.DataFrame(curves)
 names = [name for name in corpus.spaces if name in set(shown["modality"])]
@@ -399,8 +416,8 @@ plots.show(figure, alt="Held-out loss at the start and the end: " + "; ".join(f"
 # %% [markdown]
 # ## From a scan to everything else
 #
-# The model gets a scan it never saw, of a patient it never saw, and nothing else. It generates the modalities in a chain: each is
-# given the ones before. Grids are decoded in one or a few parallel steps, texts word by word: a text ends where ending is likelier than
+# The model gets a scan it never saw, of a patient it never saw, and nothing else. It generates the modalities in a chain: each may be
+# given the ones before, mistakes included. Shown is the first study with a lesion of each kind of scan, whatever came out. Grids are decoded in one or a few parallel steps, texts word by word: a text ends where ending is likelier than
 # going on, and else takes the likeliest word.
 
 # %%
@@ -421,28 +438,35 @@ display(HTML(f'<div class="case-browser">{"".join(blocks)}</div>'))
 
 # %%
 #| label: tbl-abilities
-#| tbl-cap: "What the model makes of held-out scans: mean and 95 % interval over patients, beside the controls' means. Lead: over the best control, paired over the same studies, with its interval and p-value (sign flips). Hit: share of known boxes that a generated one overlaps with by that much; F1 counts boxes too many as well. Prior: the most frequent answer of training; for label maps, at every pixel, what most training studies of the same modality, plane and region have."
-TITLES = {"plane": "caption names the plane", "side": "caption names the side", "finding": "caption names the finding"}
-TITLES |= {f"{kind}{iou}": f"boxes, {title}, IoU ≥ {iou}" for iou in abilities.IOUS for kind, title in (("", "hit"), ("F1 ", "F1"))}
-rows = []
-for name in SHOWN:
-    first, _, last = name.partition(" ") if name.startswith("boxes") else name.rpartition(" ")
-    others = {condition: scores[name] for condition, scores in found.items() if condition != "model" and name in scores}
-    if np.isnan(found["model"][name]).all():
-        continue
-    table = control_table(found["model"][name], others, patients)
-    best = table[table["condition"] != "model"].sort_values("value").iloc[-1]
-    means = {condition: f"{np.nanmean(others[condition]):.2f}" if condition in others else "" for condition in found if condition != "model"}
-    lead = {"lead": f"{best['lead']:+.2f} [{best['lead_low']:+.2f}, {best['lead_high']:+.2f}]", "p": f"{best['p']:.4f}"}
-    title = {"Dice": f"{first}, mean Dice", "rouge_l": f"{first}, ROUGE-L"}.get(last) or TITLES[last]
-    rows.append({"ability": title, "studies": int((~np.isnan(found["model"][name])).sum()), "model": with_interval(found["model"][name])} | means | lead)
-    record.metrics |= {f"{name} lead".replace(" ", "_"): best["lead"], f"{name} lead_low".replace(" ", "_"): best["lead_low"]}
-plots.table(pd.DataFrame(rows).fillna(""))
+#| tbl-cap: "What the model makes of held-out scans: mean and 95 % interval over patients, beside the controls' means. Lead: over the best control, paired over the same studies; intervals are too narrow for few patients. A caption that names no plane or side, or several, is wrong; its findings must all agree. Hit: share of a study's known boxes that a generated one overlaps with by that much, whatever its name; F1 counts boxes too many as well. Dice: of the classes that a study has. Prior: for captions what most training captions name; for label maps, at every pixel, what most training studies of the same kind of scan, plane and region have; none for ROUGE-L and boxes."
+plots.table(pd.DataFrame(ability_rows).fillna(""))
+
+# %% [markdown]
+# Why the side is hard: it stands in one word of a caption, and only a lesion tells it. The table says what captions name, from the
+# scan, and when the known boxes are given as well: their coordinates tell the side to a model that has learned to read them.
+
+# %%
+#| label: tbl-side
+#| tbl-cap: "Held-out studies by the side that their caption names and the side that the generated caption names."
+if "caption" in generates:
+    said = {"from the scan": answers["model"].texts["caption"]}
+    if "boxes" in entries:
+        said["known boxes given"] = abilities.generated(model, tokenisers, corpus.held_out.given("patches", "boxes"), ["patches, boxes -> caption"], decoding_steps).texts["caption"]
+    known_side = [FACTS["side"](text or "") for text in truth.texts["caption"]]
+    rows = []
+    for side_known in ("left", "right"):
+        for how, texts in said.items():
+            sides = [FACTS["side"](text) or "none or both" for text, known in zip(texts, known_side, strict=True) if known == side_known]
+            rows.append({"known": side_known, "caption": how} | {f"says {name}": sides.count(name) for name in ("left", "right", "none or both")})
+    for how, texts in said.items():
+        right = [float(FACTS["side"](text) == known) for text, known in zip(texts, known_side, strict=True) if known]
+        record.metrics[f"side_{how.replace(' ', '_')}"] = float(np.mean(right))
+    display(plots.table(pd.DataFrame(rows)))
 
 # %%
 #| label: fig-dice
-#| fig-cap: "Dice of each class of the generated label map, beside the prior and what the tokens allow at best. Mean over held-out studies that have the class; whiskers: 95 % intervals over patients."
-#| fig-alt: "Bars of Dice for each class: model, prior and tokens."
+#| fig-cap: "Dice of each class of the generated label map, beside the prior and the known map encoded to tokens and decoded again. Mean over held-out studies that have the class; whiskers: 95 % intervals over patients."
+#| fig-alt: "Bars of Dice for each class: model, prior, and the known map through its tokens."
 name = next((name for name in answers["model"].grids if classes[name]), None)
 if name:
     labels = MASK_CLASSES if name == "label map" else pseudo.TISSUES if name == "tissue" else ["no edge", "edge"]
@@ -450,7 +474,7 @@ if name:
     ceiling = abilities.scores(abilities.Answers({}, [None] * len(test), kept), truth, entries)
     record.metrics[f"{name}_Dice_tokens".replace(" ", "_")] = interval(mean(ceiling[f"{name} Dice"]), patients).value
     figure, said = go.Figure(), []
-    for title, scores in (("model", found["model"]), ("prior", prior), ("tokens at best", ceiling)):
+    for title, scores in (("model", found["model"]), ("prior", prior), ("known map through its tokens", ceiling)):
         estimates = [interval(mean(scores[f"{name} {number}"]), patients) for number in range(1, classes[name])]
         figure.add_bar(name=title, x=labels[1:], y=[e.value for e in estimates], error_y={"array": [e.high - e.value for e in estimates], "arrayminus": [e.value - e.low for e in estimates], "thickness": 1})
         said.append(title + ": " + ", ".join(f"{label} {e.value:.2f}" for label, e in zip(labels[1:], estimates, strict=True)))
@@ -463,7 +487,8 @@ if name:
 # ## From a caption to a scan
 #
 # The other way round, the model gets a caption alone and generates an image. Whether it is of the plane and kind that the caption says is
-# judged by a linear classifier that was trained on real training images (as drawn from their codes) and looks at 16 × 16 pixels.
+# judged by a linear classifier that was trained on training images (as drawn from their codes) and looks at 16 × 16 pixels. More
+# decoding steps help only a model that has learned to go on from a few codes; early in training, the first, surest codes mislead the rest.
 
 # %%
 #| label: tbl-from-caption
@@ -480,7 +505,7 @@ if both := {"caption", "image"} <= set(entries):
 
     def drawn_from(texts, steps):
         """Images generated from captions alone."""
-        return abilities.generated(model, tokenisers, texts, ["image"], steps).grids["image"]
+        return abilities.generated(model, tokenisers, texts, ["caption -> image"], steps).grids["image"]
 
     images = {
         "its caption, 1 step": drawn_from(written, 1), "its caption, 8 steps": drawn_from(written, 8), "another patient's caption": drawn_from(exchanged, 1),
@@ -488,7 +513,7 @@ if both := {"caption", "image"} <= set(entries):
     }
     learned, rows = pooled(tokenisers.decode("image", corpus.training[0].ids["image"][::views])), []
     for what in ("plane", "modality", "sequence"):
-        row = {"of": what}
+        row = {"of": CALLED.get(what, what)}
         for title, shown in images.items():
             right, row["most frequent"] = probed(learned, own[what], pooled(shown), np.array(test[what], object)[there])
             row[title] = with_interval(right, groups)
@@ -510,7 +535,8 @@ if both:
 #
 # Without its decoder, the encoder is a plain vision transformer. The mean of what it makes of a scan's patches is given to a linear classifier, beside
 # the same encoder before training and the pixels themselves. Pretraining asked for plane, kind and sequence, as words; for lesions, as boxes and
-# places of the label map.
+# places of the label map. Pixels tell plane and kind of scan by themselves: only where the trained encoder is ahead of them has it
+# learned something that they do not show at once.
 
 # %%
 #| label: tbl-backbone
@@ -524,7 +550,7 @@ tasks = {what: [list(part[what]) for part in (own, test)] for what in ("plane", 
 if own["boxes"][0] is not None:
     tasks["a lesion is there"] = [[str(bool(boxes)) for boxes in part["boxes"]] for part in (own, test)]
 for what, (labels, wanted) in tasks.items():
-    row = {"of": what}
+    row = {"of": CALLED.get(what, what)}
     for title, (learned, seen) in looks.items():
         right, row["most frequent"] = probed(learned, labels, seen, np.array(wanted, object))
         row[title] = with_interval(right)
@@ -536,7 +562,7 @@ plots.table(pd.DataFrame(rows))
 # ## Where the modalities lie
 #
 # Every point is a token of a held-out study after the encoder, all modalities given at once, in the two directions of largest spread
-# (principal components).
+# (principal components). Clusters of one colour would be modalities that the encoder keeps apart. The picture shows, it proves nothing.
 
 # %%
 #| label: fig-space
@@ -559,7 +585,8 @@ plots.show(figure, alt=f"Tokens of {', '.join(points)} after the encoder, in two
 #
 # Each study changes one thing and trains every arm again with the same seeds and, unless it says otherwise, the same number of steps. Losses
 # are of held-out studies under the same masks, in nats a token; the mean is over all modalities that are asked for, each counting the same. They are
-# compared study by study, over patients. A difference whose interval holds 0 is one that this study is too small to tell. "Seeds" is the standard deviation between them.
+# compared study by study, over patients. The interval says which patients were held out, not how another training would end: a difference whose interval holds
+# 0, or that is not several times the standard deviation between seeds ("seeds"), is too small to tell here. With one seed nothing is settled.
 
 # %%
 #| echo: false
@@ -580,9 +607,9 @@ for name, table in tables.items():
             f"The one model has {baseline()[0].parameters:,} weights, {4 * baseline()[0].parameters / 1e6:.1f} MB in fp32, and makes {len(falls)} modalities from any others. The smallest separate models that are as good, "
             f"or the largest tried where none is, have {n('specialists_parameters', 7)} weights together, {record.metrics['specialists_bytes'] / 1e6:.1f} MB, for {n('specialists_targets')} targets; {n('specialists_reached')} of these were reached."
         ))
-missing = [title for name, title in TOLD.items() if name not in studies]
-if missing:
-    display(Markdown("Not in this run: " + ", ".join(title.split("**")[1].rstrip(".").lower() for title in missing) + ". Results of record are below."))
+display(Markdown(f"Arms were trained for {study_steps} steps with {len(study_seeds)} seed(s)" + (f", the first {study_arms} arms of each study only." if study_arms else ".")))
+if missing := [title for name, title in TOLD.items() if name not in studies]:
+    display(Markdown("Not in this run: " + ", ".join(title.split("**")[1].rstrip(".").lower() for title in missing) + "."))
 
 # %% [markdown]
 # In JupyterLab the widget takes a study, hides modalities, and generates what is hidden.
@@ -593,10 +620,11 @@ explore.widget(model, tokenisers, test, corpus.held_out)
 # %% [markdown]
 # ## Limits
 #
-# - Phantom studies are drawn; nothing here says anything about patients. Their captions come from a grammar with few ways to say a
+# - Phantom studies are drawn; nothing here says anything about patients. The captions of training and test come from one grammar with few ways to say a
 #   thing, which a model may learn by heart.
+# - Images are small, and so is the test set: intervals over few patients are too narrow. All generation takes the likeliest token.
 # - The model is small and sees each study many times: it learns planes and organs first, lesions last. How far it gets in the time of this
-#   profile is what the tables say; sides and boxes need lesions.
+#   profile is what the tables say; sides and boxes can't be right before lesions are seen.
 # - Pseudo label maps come from thresholds. A model that has learned them has learned those thresholds.
 # - One seed unless the tables say otherwise. Intervals are over patients, not over trainings.
 
@@ -608,7 +636,7 @@ results.card(summary)
 # %%
 #| echo: false
 results.beside_record(summary, {
-    "parameters": "Weights", "steps_done": "Steps", "loss_all_end": "Held-out loss, all modalities, nats a token", "caption_plane_model": "Plane named right", "caption_side_model": "Side named right",
+    "parameters": "Weights", "steps_done": "Steps", "loss_all_end": "Held-out loss, nats a token, mean over tokens", "caption_plane_model": "Plane named right", "caption_side_model": "Side named right",
     "caption_side_prior": "Side named right, prior", "boxes_0.3_model": "Boxes hit (IoU ≥ 0.3)", "label_map_Dice_model": "Mean Dice, label map", "label_map_Dice_prior": "Mean Dice, prior", "specialists_parameters": "Weights of separate models, sum",
 })
 

@@ -49,16 +49,31 @@ def known(rows: Iterable[Row], entries: dict[str, Modality], side: int) -> Answe
     return _sorted(read, places, entries)
 
 
-def generated(model: FourM, tokenisers: Tokenisers, given: Given, targets: Sequence[str], steps: int) -> Answers:
-    """What a model makes of studies, each target given those before it, grids decoded in `steps` parallel steps."""
+def generated(model: FourM, tokenisers: Tokenisers, given: Given, chain: Sequence[str], steps: int) -> Answers:
+    """What a model makes of studies, grids decoded in `steps` parallel steps.
+
+    A line of `chain` is `modalities given -> modality generated`, such as `patches, boxes -> caption`; it may give what
+    lines before it generated. Raises ValueError for a line that can't be read.
+    """
+    lines = [read_line(line) for line in chain]
+    targets = [target for _, target in lines]
     made = {name: [] for name in targets}
     for at in torch.arange(len(next(iter(given.values())))).split(BATCH):
-        part = model.generate({name: rows[at] for name, rows in given.items()}, targets, steps=steps)
-        for name in targets:
-            made[name] += tokenisers.decode(name, part[name])
+        there = {name: rows[at] for name, rows in given.items()}
+        for sources, target in lines:
+            there[target] = model.generate({name: there[name] for name in sources}, target, steps=steps)
+            made[target] += tokenisers.decode(target, there[target])
     size = len(made[targets[0]])
     places = [boxes.read(text) for text in made["boxes"]] if "boxes" in made else [None] * size
     return _sorted(made, places, tokenisers.entries)
+
+
+def read_line(line: str) -> tuple[list[str], str]:
+    """What a line of a chain gives, and what it generates."""
+    given, arrow, target = line.partition("->")
+    if not arrow or not target.strip() or not given.strip() or "," in target:
+        raise ValueError(f"chain has {line!r}; expected a line such as 'patches, boxes -> caption'")
+    return [name.strip() for name in given.split(",")], target.strip()
 
 
 def _sorted(read: dict[str, list], places: list[list[Box] | None], entries: dict[str, Modality]) -> Answers:

@@ -29,7 +29,8 @@ def mask_spec(
 
     A line of `mixture` is `share: modalities given -> modalities asked for`. A modality may be followed by `* number`,
     which multiplies its `alpha`: the larger, the more of the budget is its own. `any` is every modality, or every one
-    that the line does not name. Patches can't be asked for. `strategy` goes to `MaskSpec`. Raises ValueError for a line
+    that the line does not name. Patches can't be asked for. A text that a line only gives is given whole, if
+    the budget allows. `strategy` goes to `MaskSpec`. Raises ValueError for a line
     that names an unknown modality or can't be read.
     """
     lines = [_read(line, spaces) for line in mixture]
@@ -38,9 +39,10 @@ def mask_spec(
 
     def modality(name: str, space: Space) -> Modality:
         given, asked = (tuple(alpha * line[side].get(name, 0.0) for line in lines) for side in (1, 2))
+        keep = tuple("uniform" if target else "all" for target in asked)  # nothing need be cut out of what is not asked
         sequence = space.kind == "sequence"
         kind, grid = ("sequence", None) if sequence else ("dense", space.grid)
-        return Modality(kind, space.places, given, asked, grid=grid)
+        return Modality(kind, space.places, given, asked, keep, grid)
 
     return MaskSpec(
         {name: modality(name, space) for name, space in spaces.items()},

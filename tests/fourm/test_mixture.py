@@ -51,3 +51,11 @@ def test_a_line_that_cannot_be_read_is_named(line, message):
 def test_without_lines_it_says_what_to_write():
     with pytest.raises(ValueError, match="mixture is empty"):
         mask_spec(small.SPACES, 0, 0, mixture=[], inputs=1, targets=1)
+
+
+def test_a_text_that_is_only_given_is_given_whole():
+    given, _, batch = masked("1: caption -> map", inputs=(24, 24))
+    assert set(map(tuple, given)) == {("caption",)}
+    lengths = small.tokens(64).lengths["caption"]
+    assert torch.equal(batch.encoder.valid.sum(1), lengths)
+    assert int(batch.encoder.ids.max()) < small.START  # no sentinel stands for a word

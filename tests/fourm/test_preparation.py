@@ -48,9 +48,8 @@ def test_unknown_modalities_and_missing_codes_are_named(parts, tmp_path):
 def test_what_a_model_makes_can_be_scored_and_looked_at(parts, tokenisers, corpus):
     setup = Setup("tiny", ("1: any -> any",), (8, 16), (8, 16), 1, 2, 1e-3, 0, shape={"width": 32})
     model = setup.model(corpus)
-    made = abilities.generated(
-        model, tokenisers, corpus.held_out.given("patches"), ["label map", "boxes", "caption"], 2
-    )
+    chain = ["patches -> label map", "patches, label map -> boxes", "boxes -> caption"]
+    made = abilities.generated(model, tokenisers, corpus.held_out.given("patches"), chain, 2)
     truth = abilities.known(parts["test"], tokenisers.entries, 64)
     scores = abilities.scores(made, truth, tokenisers.entries)
     assert {len(values) for values in scores.values()} == {10}
@@ -76,3 +75,9 @@ def test_the_widget_generates_what_is_hidden(parts, tokenisers, corpus):
         tick.value = False
     button.click()
     assert "Tick at least one" in view.value
+
+
+@pytest.mark.parametrize("line", ["patches", "patches ->", "-> caption", "patches -> boxes, caption"])
+def test_a_line_of_a_chain_that_cannot_be_read_is_named(line):
+    with pytest.raises(ValueError, match="expected a line such as"):
+        abilities.read_line(line)
