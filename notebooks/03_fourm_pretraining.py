@@ -59,7 +59,7 @@ study_arms: int = 2  # arms of each study, the first ones; 0: all
 study_seeds: list[int] = [0]  # each arm is trained once with each
 transfer_by: list[str] = ["plane"]  # what kinds of scan are told apart by in the study transfer: plane, modality or sequence
 biobert: str = ""  # BioBERT's vocab.txt, for the study vocabularies
-seed: int = 0
+seed: int = 0  # of tokenisers, first weights, masks and views
 
 # %%
 #| code-summary: "Check the parameters"

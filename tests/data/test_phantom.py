@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import medmm_lib.data
+from medmm_lib import paths
 from medmm_lib.data import phantom
 from medmm_lib.data.phantom import brain, texts
 from medmm_lib.data.phantom.canvas import AXIS, CLASS, WHOLE_ORGAN
@@ -247,3 +250,18 @@ def test_every_condition_has_a_text_for_its_places():
             assert set(condition.places) <= set(PLACES)
             assert condition.about
             assert condition.differential
+
+
+def test_two_processes_may_ask_for_the_data_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ARTIFACTS", tmp_path)
+    draw = phantom.fill
+
+    def slower(folder, patients, size, seed):
+        draw(folder, 2, size, seed)
+        (other,) = tmp_path.glob("data/.phantom*")
+        shutil.copytree(other, other.parent / other.name[1:].rpartition(".")[0])  # the other is done in the meantime
+
+    monkeypatch.setattr(phantom, "fill", slower)
+    made = medmm_lib.data.folder("phantom")
+    assert (made / "uid_list.json").is_file()
+    assert [path.name for path in made.parent.iterdir()] == [made.name]
