@@ -51,7 +51,7 @@ learning_rate: float = 3.0e-3  # of embeddings; matrices take three times as muc
 evaluations: int = 3  # how often held-out losses are measured
 save_steps: int = 0  # steps between checkpoints; 0: none
 max_minutes: float = 0.0  # of pretraining; it stops with a checkpoint and goes on in the next run. 0: no limit
-chain: list[str] = ["patches -> label map", "patches, label map -> boxes", "patches, label map, boxes -> caption"]  # what is generated from a scan, from what
+chain: list[str] = ["patches -> label map", "patches, label map -> boxes", "patches, label map, boxes -> caption", "patches -> findings"]  # what is generated from a scan, from what
 decoding_steps: int = 1  # parallel steps in which a grid of tokens is decoded
 studies: list[str] = ["heads"]  # heads, embeddings, masking, budgets, transfer, specialists, vocabularies
 study_steps: int = 70  # of each arm of a study
@@ -174,7 +174,7 @@ if "caption" in generates:
     prior |= {f"caption {fact}": commonest_right(captions, [text or "" for text in test["caption"]], read) for fact, read in FACTS.items()}
 found["prior"] = prior
 
-SHOWN = [name for name in found["model"] if name.endswith(("Dice", "plane", "side", "finding", "0.3", "0.5", "rouge_l"))]
+SHOWN = [name for name in found["model"] if name.endswith(("Dice", "plane", "side", "finding", "0.3", "0.5", "IoU", "rouge_l", "token_f1"))]
 for name in SHOWN:
     for condition, scores in found.items():
         if name in scores and not np.isnan(scores[name]).all():
@@ -187,12 +187,6 @@ def n(name, digits=3):
     """A number of this run for prose."""
     value = record.metrics.get(name)
     return results.number(value if value is None or isinstance(value, str) else float(f"{value:.{digits}g}"))
-
-
-def share(name):
-    """A share as per cent for prose."""
-    value = record.metrics.get(name)
-    return results.NOT_MEASURED if value is None else f"{100 * value:.0f} %"
 
 
 def with_interval(values, groups=patients, digits=2):
@@ -232,8 +226,8 @@ for name in SHOWN:
     best = table[table["condition"] != "model"].sort_values("value").iloc[-1]
     leads[name] = f"{best['lead']:+.2f} [{best['lead_low']:+.2f}, {best['lead_high']:+.2f}] over {best['condition']}"
     means = {condition: f"{np.nanmean(others[condition]):.2f}" if condition in others else "" for condition in found if condition != "model"}
-    lead = {"lead": leads[name]}
-    title = {"Dice": f"{first}, mean Dice", "rouge_l": f"{first}, ROUGE-L"}.get(last) or TITLES[last]
+    lead = {"lead": leads[name].partition(" over ")[0]}
+    title = {"Dice": f"{first}, mean Dice", "rouge_l": f"{first}, ROUGE-L", "token_f1": f"{first}, token F1", "IoU": "boxes, best IoU"}.get(last) or TITLES[last]
     ability_rows.append({"ability": title, "studies": int((~np.isnan(found["model"][name])).sum()), "model": with_interval(found["model"][name])} | means | lead)
     record.metrics |= {f"{name} lead".replace(" ", "_"): best["lead"], f"{name} lead_low".replace(" ", "_"): best["lead_low"]}
 
@@ -438,7 +432,7 @@ display(HTML(f'<div class="case-browser">{"".join(blocks)}</div>'))
 
 # %%
 #| label: tbl-abilities
-#| tbl-cap: "What the model makes of held-out scans: mean and 95 % interval over patients, beside the controls' means. Lead: over the best control, paired over the same studies; intervals are too narrow for few patients. A caption that names no plane or side, or several, is wrong; its findings must all agree. Hit: share of a study's known boxes that a generated one overlaps with by that much, whatever its name; F1 counts boxes too many as well. Dice: of the classes that a study has. Prior: for captions what most training captions name; for label maps, at every pixel, what most training studies of the same kind of scan, plane and region have; none for ROUGE-L and boxes."
+#| tbl-cap: "What the model makes of held-out scans: mean and 95 % interval over patients, beside the controls' means. Lead: over the best control, paired over the same studies; intervals are too narrow for few patients. A caption that names no plane or side, or several, is wrong; its findings must all agree. Hit: share of a study's known boxes that a generated one overlaps with by that much, whatever its name; F1 counts boxes too many as well; best IoU: mean over known boxes. Dice: of the classes that a study has. Prior: for captions what most training captions name; for label maps, at every pixel, what most training studies of the same kind of scan, plane and region have; none for ROUGE-L, token F1 and boxes."
 plots.table(pd.DataFrame(ability_rows).fillna(""))
 
 # %% [markdown]

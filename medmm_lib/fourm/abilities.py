@@ -53,10 +53,15 @@ def generated(model: FourM, tokenisers: Tokenisers, given: Given, chain: Sequenc
     """What a model makes of studies, grids decoded in `steps` parallel steps.
 
     A line of `chain` is `modalities given -> modality generated`, such as `patches, boxes -> caption`; it may give what
-    lines before it generated. Raises ValueError for a line that can't be read.
+    lines before it generated. Raises ValueError for a line that can't be read or that gives what is not there.
     """
     lines = [read_line(line) for line in chain]
     targets = [target for _, target in lines]
+    for number, (sources, target) in enumerate(lines):
+        if missing := set(sources) - set(given) - set(targets[:number]):
+            raise ValueError(
+                f"chain makes {target} from {', '.join(sorted(missing))}, which is neither given nor generated before"
+            )
     made = {name: [] for name in targets}
     for at in torch.arange(len(next(iter(given.values())))).split(BATCH):
         there = {name: rows[at] for name, rows in given.items()}

@@ -55,17 +55,17 @@ def _alone(setup: Setup, space: Space, target: str, width: int) -> Setup:
     """The settings of a model that only makes `target` from a scan. A text may need twice its places, for sentinels."""
     places = space.places * (2 if space.kind == "sequence" else 1)
     return replace(
-        setup, mixture=(f"1: patches -> {target}",), shape={"width": width, "heads": 4, "kv_heads": 4},
+        setup, mixture=(f"1: patches -> {target}",), shape={**setup.shape, "width": width, "heads": 4, "kv_heads": 4},
         inputs=(setup.inputs[1], setup.inputs[1]), targets=(places, places),
     )  # fmt: skip
 
 
 def _losses(trained: Trained, studies: Studies, part: Tokens, target: str) -> np.ndarray:
     """Nats a token of the target of every study of a split, all patches given and all of the target asked for: [N]."""
-    places = {name: studies.spaces[name].places for name in trained.model.shape.of_kind("patches")}
+    patches = sum(studies.spaces[name].places for name in trained.model.shape.of_kind("patches"))
     spec = mask_spec(
         trained.model.shape.spaces, studies.text.first_sentinel, SENTINELS, mixture=(f"1: patches -> {target}",),
-        inputs=sum(places.values()), targets=2 * studies.spaces[target].places,
+        inputs=patches, targets=2 * studies.spaces[target].places,
     )  # fmt: skip
     sums, counts = sample_losses(trained.model, part, spec)
     at = trained.model.shape.names.index(target)

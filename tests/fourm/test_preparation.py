@@ -53,6 +53,8 @@ def test_what_a_model_makes_can_be_scored_and_looked_at(parts, tokenisers, corpu
     truth = abilities.known(parts["test"], tokenisers.entries, 64)
     scores = abilities.scores(made, truth, tokenisers.entries)
     assert {len(values) for values in scores.values()} == {10}
+    with pytest.raises(ValueError, match="makes caption from boxes, which is neither given nor generated before"):
+        abilities.generated(model, tokenisers, corpus.held_out.given("patches"), chain[::-1], 2)
     classes = {name: entry.classes for name, entry in tokenisers.entries.items()}
     page = explore.beside(parts["test"][0], truth, made, 0, 64, classes)
     assert page.count("<figure") == 4  # boxes and label map, known and generated
