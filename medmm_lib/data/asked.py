@@ -1,0 +1,30 @@
+"""Questions with their images, as models are trained on them and asked."""
+
+from datasets import Dataset, concatenate_datasets
+
+COLUMNS = ["question", "answer", "question_id", "image_id", "patient_id", "form", "flags"]
+
+
+def with_images(images: Dataset, questions: Dataset, *, side: int | None = None) -> Dataset:
+    """Image questions with the image that each is about: the columns of `questions`, `image`, and `type`.
+
+    `images` has the schema of `medmm_lib.data.schema`, `questions` that of `medmm_lib.data.questions`; both are of one
+    split. Literature questions are left out. `type` is what a question asks about: modality, plane-closed, finding,
+    caption … With `side` images are made `side` × `side` pixels, in RGB, once instead of whenever they are read.
+    """
+    places = {name: place for place, name in enumerate(images["image_id"])}
+    about = [place for place, kind in enumerate(questions["kind"]) if kind == "image"]
+    asked = questions.select(about).select_columns(COLUMNS).flatten_indices()
+    pictures = images.select_columns("image")
+    if side is not None:
+        pictures = pictures.map(
+            lambda row: {"image": row["image"].convert("RGB").resize((side, side))}, load_from_cache_file=False
+        )
+    chosen = pictures.select([places[name] for name in asked["image_id"]]).flatten_indices()
+    types = [_type(row["question_id"], row["image_id"]) for row in asked]
+    return concatenate_datasets([chosen, asked.add_column("type", types)], axis=1)
+
+
+def _type(question_id: str, image_id: str) -> str:
+    name = question_id.removeprefix(f"{image_id}-")
+    return "finding" if name.startswith("finding-") else name

@@ -1,0 +1,100 @@
+"""The embedded base: a tiny PaliGemma of the real classes, pretrained on captions in a minute; no download."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, PaliGemmaProcessor, PreTrainedTokenizerFast
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from medmm_lib import sources
+from medmm_lib.vlm.collator import CAPTION, Collator
+from medmm_lib.vlm.training import Rows, Schedule, fit
+
+PAD, END, START, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"  # numbered as Gemma's
+_SPACE = "▁"
+
+
+@dataclass(frozen=True)
+class EmbeddedShape:
+    """Sizes of the embedded base: `side` and `patch` in pixels, `vocabulary` text tokens at most."""
+
+    side: int = 64
+    patch: int = 8
+    vision_width: int = 128
+    vision_layers: int = 3
+    text_width: int = 192
+    text_layers: int = 4
+    heads: int = 4
+    vocabulary: int = 1024
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for sizes that do not go into each other."""
+        for name, size, by in (("side", self.side, self.patch), ("vision_width", self.vision_width, self.heads)):
+            if size % by:
+                raise ValueError(f"{name} is {size}; expected a multiple of {by}")
+
+
+def pretrained(
+    rows: Rows, texts: Iterable[str], folder: Path, shape: EmbeddedShape, schedule: Schedule, *, key: str
+) -> Path:
+    """The folder of an embedded base that has learned the captions of `rows`; it is trained when it is not there yet.
+
+    `texts`: what its tokeniser is trained on. `key` tells these data from others.
+    """
+    own = folder / sources.json_hash([asdict(shape), asdict(schedule), key])
+    done = own / "base"
+    if done.is_dir():
+        return done
+    processor = make_processor(texts, shape)
+    torch.manual_seed(schedule.seed)
+    model = PaliGemmaForConditionalGeneration(make_config(processor, shape))
+    fit(model, Collator(processor, CAPTION, schedule.context), rows, schedule, own / "pretraining")
+    processor.save_pretrained(own / "unfinished")
+    model.save_pretrained(own / "unfinished")
+    (own / "unfinished").rename(done)
+    return done
+
+
+def make_processor(texts: Iterable[str], shape: EmbeddedShape) -> PaliGemmaProcessor:
+    """PaliGemma's processor around a byte-pair tokeniser of these texts; it adds 1,152 tokens of its own."""
+    tokeniser = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokeniser.normalizer = normalizers.Replace(" ", _SPACE)
+    tokeniser.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(_SPACE, "merged_with_next"),
+            pre_tokenizers.Punctuation("isolated"),
+            pre_tokenizers.Split("\n", "isolated"),  # ends the prompt
+        ]
+    )
+    tokeniser.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.Fuse()])
+    trainer = trainers.BpeTrainer(
+        vocab_size=shape.vocabulary, special_tokens=[PAD, END, START, UNKNOWN], initial_alphabet=["\n"],
+        show_progress=False,
+    )  # fmt: skip
+    tokeniser.train_from_iterator(texts, trainer)
+    images = SiglipImageProcessorPil(size={"height": shape.side, "width": shape.side})
+    images.image_seq_length = (shape.side // shape.patch) ** 2
+    named = {"pad_token": PAD, "eos_token": END, "bos_token": START, "unk_token": UNKNOWN}
+    return PaliGemmaProcessor(images, PreTrainedTokenizerFast(tokenizer_object=tokeniser, **named))
+
+
+def make_config(processor: PaliGemmaProcessor, shape: EmbeddedShape) -> PaliGemmaConfig:
+    """The configuration that fits a processor."""
+    size = -(-len(processor.tokenizer) // 64) * 64
+    vision = {
+        "model_type": "siglip_vision_model", "hidden_size": shape.vision_width, "image_size": shape.side,
+        "intermediate_size": 4 * shape.vision_width, "num_hidden_layers": shape.vision_layers,
+        "num_attention_heads": shape.heads, "patch_size": shape.patch, "vision_use_head": False,
+    }  # fmt: skip
+    text = {
+        "model_type": "gemma", "hidden_size": shape.text_width, "intermediate_size": 4 * shape.text_width,
+        "num_hidden_layers": shape.text_layers, "num_attention_heads": shape.heads, "num_key_value_heads": 1,
+        "head_dim": shape.text_width // shape.heads, "vocab_size": size,
+    }  # fmt: skip
+    return PaliGemmaConfig(
+        vision_config=vision, text_config=text, projection_dim=shape.text_width, hidden_size=shape.text_width,
+        vocab_size=size, image_token_index=processor.image_token_id,
+    )  # fmt: skip

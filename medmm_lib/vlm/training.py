@@ -1,0 +1,154 @@
+"""Training on questions and answers through the Hugging Face Trainer, and what a model loses on held-out ones."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerState, TrainingArguments
+
+from medmm_lib import device, training
+from medmm_lib.vlm.collator import IGNORED, Collator
+from medmm_lib.vlm.loading import DTYPES
+
+Rows = Sequence[Mapping[str, Any]]  # image, question, answer: a `datasets.Dataset`, or a list of dictionaries
+BATCH = 32  # questions, in evaluation
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train. A step takes `batch_size` × `accumulation` questions.
+
+    `context`: text tokens of a question and its answer. `clipping`: the largest norm of the gradient, 0: none.
+    `warm_up`: share of the steps in which the learning rate rises; it then falls by a cosine.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    context: int
+    seed: int
+    accumulation: int = 1
+    clipping: float = 1.0
+    warm_up: float = 0.05
+
+    @property
+    def questions(self) -> int:
+        """How many are drawn in all."""
+        return self.steps * self.batch_size * self.accumulation
+
+
+class AnswerTrainer(Trainer):
+    """The Trainer; it measures losses answer by answer, and keeps the time of steps in its log."""
+
+    def __init__(
+        self, model: nn.Module, arguments: TrainingArguments, collator: Collator, rows: Rows, held_out: Rows | None
+    ) -> None:
+        drawn = arguments.max_steps * arguments.train_batch_size * arguments.gradient_accumulation_steps
+        draws = training.Draws([len(rows)], [1.0], drawn, arguments.seed)
+        super().__init__(
+            model,
+            arguments,
+            data_collator=lambda items: collator([rows[row] for _, row in items]),
+            train_dataset=draws,
+            eval_dataset=draws,
+        )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
+        self.collator, self.held_out = collator, held_out
+        self._times = training.StepTimes()
+        self.add_callback(self._times)
+
+    def log(self, logs: dict[str, float], *arguments: object, **named: object) -> None:
+        """The Trainer's log, and the median step's seconds since the last one."""
+        if "loss" in logs:
+            logs = logs | {"step_seconds": float(np.median(self._times.seconds))}
+            self._times.seconds.clear()
+        super().log(logs, *arguments, **named)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Write a checkpoint that can be read again.
+
+        By itself the Trainer saves a PaliGemma under the names that its weights had before transformers 5, then finds
+        none of them when it goes on or takes the best model, warns, and keeps the weights that it has.
+        """
+        super()._save(output_dir, state_dict)
+        if isinstance(self.model, PreTrainedModel):
+            self.model.save_pretrained(output_dir or self.args.output_dir, save_original_format=False)
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        """Nats a token of the held-out answers."""
+        nats, tokens = answer_losses(self.model, self.collator, self.held_out)
+        metrics = {"eval_loss": float(nats.sum() / tokens.sum())}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def autocast(model: nn.Module) -> torch.autocast:
+    """The precision that models compute in here, as of `device.precision`, whatever their weights are stored in."""
+    name = device.precision()[0]
+    return torch.autocast(next(model.parameters()).device.type, DTYPES[name], enabled=name != "fp32")
+
+
+@torch.no_grad()
+def answer_losses(model: nn.Module, collator: Collator, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Nats of every row's answer, its end included, and how many tokens these are: twice [N]."""
+    model.eval()
+    nats, tokens = [], []
+    for start in range(0, len(rows), BATCH):
+        batch = collator([rows[k] for k in range(start, min(start + BATCH, len(rows)))])
+        batch = batch.to(next(model.parameters()).device)
+        labels = batch.pop("labels")[:, 1:]
+        asked = labels != IGNORED
+        with autocast(model):
+            logits = model(**batch).logits[:, :-1][asked].float()  # only these: the vocabulary may be large
+        losses = torch.zeros(labels.shape, dtype=torch.float64)
+        losses[asked.cpu()] = functional.cross_entropy(logits, labels[asked], reduction="none").double().cpu()
+        nats.append(losses.sum(1))
+        tokens.append(asked.sum(1).cpu())
+    return torch.cat(nats).numpy(), torch.cat(tokens).numpy()
+
+
+def fit(
+    model: nn.Module, collator: Collator, rows: Rows, schedule: Schedule, folder: Path, *,
+    held_out: Rows | None = None, evaluations: int = 0, patience: int = 0, max_minutes: float = 0.0, **others: object,
+) -> AnswerTrainer:  # fmt: skip
+    """Train those weights that are trainable. → the trainer, with its log.
+
+    Goes on from the last checkpoint in `folder`; stops with one after `max_minutes` (0: no limit). The loss on
+    `held_out` is measured before the first step and `evaluations` times. With `patience` the model ends as it was when
+    that loss was lowest, and training stops once it has not fallen in so many measurements. `others` go to
+    `TrainingArguments`.
+    """
+    every = max(1, schedule.steps // max(1, evaluations))
+    if patience:
+        others |= {
+            "load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": False,
+            "save_strategy": "steps", "save_steps": every, "save_total_limit": 1,
+        }  # fmt: skip
+    settings = training.arguments(
+        folder, steps=schedule.steps, batch_size=schedule.batch_size, learning_rate=schedule.learning_rate,
+        seed=schedule.seed, gradient_accumulation_steps=schedule.accumulation, max_grad_norm=schedule.clipping,
+        warmup_steps=max(1, round(schedule.warm_up * schedule.steps)),
+        eval_strategy="steps" if evaluations else "no", eval_steps=every,
+        eval_on_start=bool(evaluations), **others,
+    )  # fmt: skip
+    _remove_unfinished(folder)
+    trainer = AnswerTrainer(model, settings, collator, rows, held_out)
+    if patience:
+        trainer.add_callback(EarlyStoppingCallback(patience))
+    training.train(trainer, max_minutes)
+    return trainer
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove checkpoints that a killed run had begun to write: the Trainer writes its own state last."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)

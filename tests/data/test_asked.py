@@ -1,0 +1,24 @@
+from medmm_lib import data
+from medmm_lib.data import questions
+from medmm_lib.data.asked import with_images
+
+
+def test_every_image_question_gets_its_image():
+    part = data.load("phantom")["validation"]
+    asked = questions.make(data.load("phantom"))["validation"]
+    rows = with_images(part, asked)
+    assert len(rows) == sum(kind == "image" for kind in asked["kind"])
+    images = dict(zip(part["image_id"], part["image"], strict=True))
+    for row in rows.select(range(0, len(rows), 37)):
+        assert row["image"].tobytes() == images[row["image_id"]].tobytes()
+        assert row["question_id"].startswith(f"{row['image_id']}-")
+    kinds = set(rows["type"])
+    assert {"modality", "plane-closed", "finding", "caption"} <= kinds
+    assert not any(kind.startswith("finding-") for kind in kinds)
+
+
+def test_images_can_be_made_smaller_once():
+    part = data.load("phantom")["validation"]
+    rows = with_images(part, questions.make(data.load("phantom"))["validation"], side=32)
+    assert rows[0]["image"].size == (32, 32)
+    assert rows[0]["image"].mode == "RGB"
