@@ -11,8 +11,13 @@ def with_images(images: Dataset, questions: Dataset, *, side: int | None = None)
     `images` has the schema of `medmm_lib.data.schema`, `questions` that of `medmm_lib.data.questions`; both are of one
     split. Literature questions are left out. `type` is what a question asks about: modality, plane-closed, finding,
     caption … With `side` images are made `side` × `side` pixels, in RGB, once instead of whenever they are read.
+    Raises `ValueError` for a question on an image that `images` lacks.
     """
     places = {name: place for place, name in enumerate(images["image_id"])}
+    if missing := set(questions["image_id"]) - set(places) - {None}:
+        raise ValueError(
+            f"questions on {len(missing)} images that are not there, such as {min(missing)}: one split of both"
+        )
     about = [place for place, kind in enumerate(questions["kind"]) if kind == "image"]
     asked = questions.select(about).select_columns(COLUMNS).flatten_indices()
     pictures = images.select_columns("image")

@@ -7,39 +7,51 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData, create_repo, upload_folder
 from peft import PeftModel
 
+from medmm_lib.vlm.bases import BASES
 from medmm_lib.vlm.finetuning import Tuned, Tuning
-from medmm_lib.vlm.hub import licence
 
 
 def save(
-    tuned: Tuned, tuning: Tuning, base: str, folder: Path, *, data: Mapping[str, str], figures: Mapping[str, str]
-) -> None:
-    """Write adapter and card. `data`: name and fingerprint of what it was trained on; `figures`: what was measured.
+    tuned: Tuned, tuning: Tuning, base: str, licence: str, folder: Path, *, data: Mapping[str, str],
+    figures: Mapping[str, str],
+) -> None:  # fmt: skip
+    """Write adapter and card. `base` and its `licence` as a reader should find them; `data`: name and fingerprint of
+    what it was trained on; `figures`: what was measured.
 
     Raises `ValueError` for a model that is no adapter.
     """
     if not isinstance(tuned.model, PeftModel):
         raise ValueError(f"method {tuning.method!r} trained the base itself; only adapters are saved")
     tuned.model.save_pretrained(folder)
-    text = card_text(tuned, tuning, base, data, figures)
-    named = base if "/" in base and not Path(base).is_dir() else None
-    card = ModelCardData(base_model=named, library_name="peft", license="other", pipeline_tag="image-text-to-text")
+    card = ModelCardData(
+        base_model=base if base in BASES else None, library_name="peft", license="other",
+        pipeline_tag="image-text-to-text",
+    )  # fmt: skip
+    text = card_text(tuned, tuning, base, licence, data, figures)
     ModelCard(f"---\n{card.to_yaml()}\n---\n{text}").save(folder / "README.md")
 
 
-def card_text(tuned: Tuned, tuning: Tuning, base: str, data: Mapping[str, str], figures: Mapping[str, str]) -> str:
+def card_text(
+    tuned: Tuned, tuning: Tuning, base: str, licence: str, data: Mapping[str, str], figures: Mapping[str, str]
+) -> str:
     """The card in Markdown."""
     settings = asdict(tuning) | asdict(tuning.schedule)
     del settings["schedule"]
+    settings["weight_decay"] = tuned.trainer.args.weight_decay
+    done = f"{tuned.trainer.state.global_step} of {tuning.schedule.steps} steps"
     measured = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
+    phantom = (
+        "Its images are generated: nothing it says is about patients.\n" if data["name"].startswith("phantom") else ""
+    )
     return f"""
-# A radiology question adapter for {Path(base).name}
+# An adapter for questions on images of {data["name"]}
 
-Made by chapter 02 of medmm from {data["name"]} (fingerprint `{data["fingerprint"]}`).
+Made by chapter 02 of medmm from {data["name"]} (fingerprint `{data["fingerprint"]}`). {phantom}
 Research only, not for clinical use. {tuned.trained:,} weights were trained; those of the base are not in this folder.
 
 - Base: {base}
-- Licence of the base: {licence(base)}. The adapter is worth nothing without its base, so its terms hold.
+- Licence of the base: {licence}. The adapter is worth nothing without its base, so its terms hold.
+- Training: {done}{"" if tuned.finished else ", not finished"}
 - Settings: {", ".join(f"`{name}={value!r}`" for name, value in settings.items())}
 
 | measured on held-out patients | |
@@ -60,7 +72,7 @@ Ask with the prompt `{tuning.prompt}`.
 ## Limits
 
 - Answers are short texts in the words of the training answers; they can be wrong, and are not checked by anything here.
-- It saw one image a question and one hospital's kind of images.
+- It saw one image a question, and images of one source.
 """
 
 

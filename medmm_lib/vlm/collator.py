@@ -71,6 +71,10 @@ class Collator:
         """The prompts. Raises `ValueError` for one that leaves no token for an answer."""
         prompts = [self.prompt.format(question=row["question"]) for row in rows]
         tokeniser = self.processor.tokenizer
+        if marked := [prompt for prompt in prompts if self.processor.image_token in prompt]:
+            raise ValueError(
+                f"the prompt {marked[0]!r} has {self.processor.image_token} in it, which stands for the image"
+            )
         for prompt, ids in zip(prompts, tokeniser([f"{prompt}\n" for prompt in prompts])["input_ids"], strict=True):
             if len(ids) + 1 >= self.context:  # the start token's place
                 raise ValueError(

@@ -1,20 +1,24 @@
-"""The embedded base: a tiny PaliGemma of the real classes, pretrained on captions in a minute; no download."""
+"""The embedded base: a tiny PaliGemma of the real classes, pretrained in a minute; no download."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from datasets import Dataset
+from PIL import Image
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, PaliGemmaProcessor, PreTrainedTokenizerFast
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from medmm_lib import sources
-from medmm_lib.vlm.collator import CAPTION, Collator
+from medmm_lib.evaluation.controls import BLANK
+from medmm_lib.vlm.collator import ANSWER, CAPTION, Collator
 from medmm_lib.vlm.training import Rows, Schedule, fit
 
 PAD, END, START, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"  # numbered as Gemma's
 _SPACE = "▁"
+SAVED = 500  # steps between checkpoints
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class EmbeddedShape:
 def pretrained(
     rows: Rows, texts: Iterable[str], folder: Path, shape: EmbeddedShape, schedule: Schedule, *, key: str
 ) -> Path:
-    """The folder of an embedded base that has learned the captions of `rows`; it is trained when it is not there yet.
+    """The folder of an embedded base that has learned `rows` (as of `lessons`); it is trained when it is not there yet.
 
     `texts`: what its tokeniser is trained on. `key` tells these data from others.
     """
@@ -51,11 +55,39 @@ def pretrained(
     processor = make_processor(texts, shape)
     torch.manual_seed(schedule.seed)
     model = PaliGemmaForConditionalGeneration(make_config(processor, shape))
-    fit(model, Collator(processor, CAPTION, schedule.context), rows, schedule, own / "pretraining")
+    fit(
+        model,
+        Collator(processor, "{question}", schedule.context),
+        rows,
+        schedule,
+        own / "pretraining",
+        save_strategy="steps",
+        save_steps=SAVED,
+        save_total_limit=1,
+    )
     processor.save_pretrained(own / "unfinished")
     model.save_pretrained(own / "unfinished")
     (own / "unfinished").rename(done)
     return done
+
+
+def lessons(images: Dataset, questions: Dataset, side: int) -> list[dict[str, object]]:
+    """What the embedded base learns: the captions of images, and literature questions on a grey image.
+
+    PaliGemma has seen captions and its language model has read much; neither was asked about a hospital's images. Rows
+    have `question`, which is the whole prompt, `answer` and `image`, of `side` × `side` pixels.
+    """
+    captioned = images.filter(bool, input_columns="caption", load_from_cache_file=False)
+    rows = [
+        {"image": image.convert("RGB").resize((side, side)), "question": CAPTION, "answer": caption}
+        for image, caption in zip(captioned["image"], captioned["caption"], strict=True)
+    ]
+    grey = Image.new("RGB", (side, side), (BLANK,) * 3)
+    read = questions.filter(lambda kind: kind == "literature", input_columns="kind", load_from_cache_file=False)
+    asked = zip(read["question"], read["answer"], strict=True)
+    return rows + [
+        {"image": grey, "question": ANSWER.format(question=text), "answer": answer} for text, answer in asked
+    ]
 
 
 def make_processor(texts: Iterable[str], shape: EmbeddedShape) -> PaliGemmaProcessor:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from medmm_lib import sources
 from medmm_lib.vlm.adapters import ATTENTION, adapt, trainable
 from medmm_lib.vlm.collator import ANSWER, Collator
 from medmm_lib.vlm.loading import load, load_processor
-from medmm_lib.vlm.training import AnswerTrainer, Rows, Schedule, fit
+from medmm_lib.vlm.memory import GIB
+from medmm_lib.vlm.training import AnswerTrainer, Rows, Schedule, autocast, fit
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,18 @@ class Tuning:
     tune_vision: bool = True
     prompt: str = ANSWER
     checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for weights in few bits that are to be trained themselves."""
+        if self.precision.endswith("-bit") and self.method != "lora":
+            raise ValueError(
+                f"method {self.method!r} trains the base's own weights, which {self.precision} can't hold; set "
+                "precision to bf16 or fp32"
+            )
+
+    def timed(self, **changes: float) -> "Tuning":
+        """The same with another schedule: a seed, a number of steps …"""
+        return replace(self, schedule=replace(self.schedule, **changes))
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,12 @@ class Tuned:
         return self.trainer.state.log_history
 
     @property
+    def finished(self) -> bool:
+        """Whether it was trained to its end: to its last step, or until patience ran out."""
+        state = self.trainer.state
+        return state.global_step >= state.max_steps or bool(self.trainer.args.load_best_model_at_end)
+
+    @property
     def step_seconds(self) -> float:
         """The median step's, the optimiser's part included."""
         return float(np.median([row["step_seconds"] for row in self.log if "step_seconds" in row]))
@@ -61,7 +80,7 @@ class Tuned:
     @property
     def stored_bytes(self) -> int:
         """Of all weights, as they are stored, with the scales of quantised ones."""
-        return sum(part.nbytes for _, _, parts in _stored(self.model) for part in parts)
+        return sum(part.nbytes for _, _, parts in stored_parts(self.model) for part in parts)
 
 
 def finetune(base: str | Path, tuning: Tuning, rows: Rows, folder: Path, *, key: str, **options: object) -> Tuned:
@@ -70,17 +89,36 @@ def finetune(base: str | Path, tuning: Tuning, rows: Rows, folder: Path, *, key:
     `key` tells these data from others.
     """
     schedule = tuning.schedule
-    torch.manual_seed(schedule.seed)
-    base_model = load(base, tuning.precision, checkpointing=tuning.checkpointing)
-    model = adapt(
-        base_model, method=tuning.method, rank=tuning.rank, alpha=tuning.alpha, dropout=tuning.dropout,
-        target_modules=tuning.target_modules, tune_vision=tuning.tune_vision,
-    )  # fmt: skip
+    model = _adapted(base, tuning)
     collator = Collator(load_processor(base), tuning.prompt, schedule.context)
-    own = folder / sources.json_hash([str(base), asdict(tuning), key])
+    own = folder / sources.json_hash([str(base), asdict(tuning), key, options.get("patience", 0)])
     before = frozen_hash(model)
     trainer = fit(model, collator, rows, schedule, own, **options)
     return Tuned(model, collator, trainer, before, frozen_hash(model))
+
+
+def _adapted(base: str | Path, tuning: Tuning) -> nn.Module:
+    torch.manual_seed(tuning.schedule.seed)
+    model = load(base, tuning.precision, checkpointing=tuning.checkpointing)
+    return adapt(
+        model, method=tuning.method, rank=tuning.rank, alpha=tuning.alpha, dropout=tuning.dropout,
+        target_modules=tuning.target_modules, tune_vision=tuning.tune_vision,
+    )  # fmt: skip
+
+
+def training_peak(base: str | Path, tuning: Tuning, rows: Rows) -> float:
+    """GiB that a GPU counts at most while one step is trained on `rows`, the base's own included; for `memory.plan`."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    model = _adapted(base, tuning).train()
+    batch = Collator(load_processor(base), tuning.prompt, tuning.schedule.context)(rows).to("cuda")
+    optimiser = torch.optim.AdamW(trainable(model).values(), lr=0.0)
+    with autocast(model):
+        loss = model(**batch, use_cache=False).loss
+    loss.backward()
+    optimiser.step()
+    return (torch.cuda.max_memory_allocated() - before) / GIB
 
 
 def frozen_hash(model: nn.Module) -> str:
@@ -89,7 +127,7 @@ def frozen_hash(model: nn.Module) -> str:
     Floats are hashed in fp32: bitsandbytes stores some biases in the type of their input, whatever it is.
     """
     digest = hashlib.sha256()
-    for name, weight, parts in _stored(model):
+    for name, weight, parts in stored_parts(model):
         if not weight.requires_grad:
             digest.update(name.encode())
             for part in parts:
@@ -98,7 +136,7 @@ def frozen_hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _stored(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, list[torch.Tensor]]]:
+def stored_parts(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, list[torch.Tensor]]]:
     """Every weight with what is stored of it: its numbers, and the scales where these are few bits."""
     seen = set()
     for path, module in model.named_modules():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import (
@@ -32,7 +33,7 @@ CHOICES = 64  # answers that a CLIP-like model chooses among, at most
 Ask = Callable[[Rows], list[str]]
 
 
-def opened(name: str, training: Rows, *, longest: int = 32, batch_size: int = BATCH) -> Ask:
+def opened(name: str, training: Dataset, *, longest: int = 32, batch_size: int = BATCH) -> Ask:
     """A model of the hub, or of a folder, as a function from rows to answers.
 
     - A PaliGemma is asked with its own prompt, any other vision-language model through its chat template, with the
@@ -74,14 +75,22 @@ def licence(name: str) -> str:
         return "unknown"
 
 
-def answers_to(training: Rows) -> Callable[[str], list[str]]:
-    """The most frequent training answers to a question, at most `CHOICES`; to a new one, the most frequent of all."""
+def answers_to(training: Dataset) -> Callable[[str], list[str]]:
+    """The most frequent training answers to a question, at most `CHOICES`; to a new one, the most frequent of all.
+
+    Equally frequent ones stand in the order of the alphabet.
+    """
     by_question: dict[str, Counter[str]] = defaultdict(Counter)
     overall: Counter[str] = Counter()
-    for row in training:
-        by_question[row["question"]][row["answer"]] += 1
-        overall[row["answer"]] += 1
-    return lambda question: [text for text, _ in by_question.get(question, overall).most_common(CHOICES)]
+    for question, text in zip(training["question"], training["answer"], strict=True):
+        by_question[question][text] += 1
+        overall[text] += 1
+
+    def choices(question: str) -> list[str]:
+        counts = by_question.get(question, overall)
+        return sorted(counts, key=lambda text: (-counts[text], text))[:CHOICES]
+
+    return choices
 
 
 @torch.no_grad()
@@ -118,9 +127,21 @@ def _choose(
         if row["image"] is None:
             chosen.append(answers[0])  # without an image all that is left is the most frequent
             continue
+        room = model.config.text_config.max_position_embeddings
         batch = processor(
-            images=row["image"].convert("RGB"), text=[f"{row['question']} {text}" for text in answers],
-            padding=True, truncation=True, return_tensors="pt",
+            images=row["image"].convert("RGB"), text=_texts(processor, row["question"], answers, room),
+            padding="max_length" if "siglip" in model.config.model_type else True,  # as SigLIP was trained
+            truncation=True, max_length=room, return_tensors="pt",
         ).to(model.device, dtype=model.dtype)  # fmt: skip
         chosen.append(answers[int(model(**batch).logits_per_image[0].argmax())])
     return chosen
+
+
+def _texts(processor: ProcessorMixin, question: str, answers: Sequence[str], room: int) -> list[str]:
+    """Each answer behind the question, in `room` tokens; where they are too few the question is cut, not the answer."""
+    tokeniser = processor.tokenizer
+    longest = max(len(ids) for ids in tokeniser([f" {text}" for text in answers])["input_ids"])
+    left = max(1, room - longest)
+    cut = tokeniser(question, truncation=True, max_length=left, add_special_tokens=False)["input_ids"]
+    asked = question if len(cut) < left else tokeniser.decode(cut)
+    return [f"{asked} {text}" for text in answers]

@@ -32,7 +32,7 @@ def answer(
     tokeniser = collator.processor.tokenizer
     options = {"do_sample": False}
     if samples:
-        options = {"do_sample": True, "temperature": temperature, "num_return_sequences": samples}
+        options = {"do_sample": True, "temperature": temperature, "top_k": 0, "num_return_sequences": samples}
     texts = []
     for start in range(0, len(rows), batch_size):
         batch = collator.questions([rows[k] for k in range(start, min(start + batch_size, len(rows)))])

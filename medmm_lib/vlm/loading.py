@@ -44,7 +44,9 @@ def load(base: str | Path, precision: str = "4-bit", *, checkpointing: bool = Fa
         options["device_map"] = {"": 0}
     model = fetch(AutoModelForImageTextToText, base, **options)
     if precision.endswith("-bit"):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+        model = prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
         for module in model.modules():
             if isinstance(module, Linear4bit | Linear8bitLt):
                 _keep_as_it_is(module)
@@ -97,5 +99,10 @@ def _advice(base: str, error: BaseException) -> str:
         return (
             "the hub can't be reached and the model is not in the cache. Where there is a network, run "
             f"`hf download {base} --local-dir FOLDER`, copy FOLDER here, and give its path as the base"
+        )
+    if "trust_remote_code" in str(causes[0]):
+        return (
+            "this model brings code of its own, which is not run here. Look for a copy that was converted to "
+            "transformers, and give its name"
         )
     return str(causes[0])

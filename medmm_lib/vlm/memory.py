@@ -57,40 +57,52 @@ def plan(
     lora_rank: int = 8,
     target_modules: Sequence[str] = ATTENTION,
     method: str = "lora",
+    dropout: float = 0.0,
     tune_vision: bool = True,
+    bits: int = 4,
     batch_size: int = 1,
     context: int = 256,
     checkpointing: bool = False,
 ) -> MemoryPlan:
-    """What a model takes, and one step of training it; PaliGemma's names need no network.
+    """What a PaliGemma takes, and one step of training it; the published ones need no network.
 
-    `context`: text tokens, the question's and the answer's; the image's come on top. `method` as of `adapters.adapt`.
-    The parts of training are
+    `context`: text tokens, the question's and the answer's; the image's come on top. `method` and `dropout` as of
+    `adapters.adapt`; `bits`: 4 or 8, of a quantised base. The parts of training are
 
-    - weights: bf16; `quantised`: linear layers in NF4 with a scale in fp32 for 64 weights, all else in fp32, as
-      `prepare_model_for_kbit_training` leaves it (Dettmers et al. 2023, arXiv:2305.14314);
+    - weights: bf16; `quantised`: linear layers in NF4 with a scale in fp32 for 64 weights, or in 8 bits with one for
+      each output, all else in fp32, as `prepare_model_for_kbit_training` leaves it (Dettmers et al. 2023,
+      arXiv:2305.14314);
     - adapter, gradients, Adam states: 1, 1 and 2 times the trained weights, LoRA's in fp32, others in bf16;
     - activations: what the forward pass keeps for the backward pass, counted tensor by tensor while the model runs
-      on PyTorch's `meta` device; with `checkpointing` the inputs of every layer and one layer's own.
+      on PyTorch's `meta` device; with `checkpointing` the inputs of every layer and one layer's own;
+    - loss: two copies of all scores in fp32, which the backward pass makes first.
 
-    Temporary copies (weights read from 4 bits, an optimiser's) are not counted. Raises `ValueError` for weights in 4
-    bits that are to be trained themselves.
+    Other temporary copies (weights read from few bits, an optimiser's) are not counted. Raises `ValueError` for a
+    model that is no PaliGemma, and for weights in few bits that are to be trained themselves.
     """
     if quantised and method != "lora":
-        raise ValueError(f"method {method!r} trains the base's own weights, which 4 bits can't hold; quantised=False")
+        raise ValueError(
+            f"method {method!r} trains the base's own weights, which {bits} bits can't hold; quantised=False"
+        )
     model = on_meta(config_or_model_id)
     linear = sum(layer.weight.numel() for layer in quantisable(model))
     count = sum(weight.numel() for weight in model.parameters())
     if quantised:
-        weights = linear * (0.5 + 4 / NF4_BLOCK) + (count - linear) * 4
+        outputs = sum(layer.out_features for layer in quantisable(model))
+        scales = linear / NF4_BLOCK if bits == 4 else outputs
+        weights = linear * bits / 8 + scales * 4 + (count - linear) * 4
         _in_fp32_where_not_quantised(model)
     else:
         weights = count * 2
-    adapted = adapt(model, method=method, rank=lora_rank, target_modules=target_modules, tune_vision=tune_vision)
+    adapted = adapt(
+        model, method=method, rank=lora_rank, dropout=dropout, target_modules=target_modules, tune_vision=tune_vision
+    )
     own = sum(weight.numel() for weight in trainable(adapted).values())
     added = own if method == "lora" else 0
     trained = own * (4 if method == "lora" else 2)
-    kept = activations(model, batch_size=batch_size, context=context)
+    kept = activations(model, batch_size=batch_size, context=context, quantised=quantised)
+    text = model.config.text_config
+    scores = batch_size * (context + text.num_image_tokens) * text.vocab_size
     return MemoryPlan(
         parameters=count,
         weights_gib=count * 2 / GIB,
@@ -104,6 +116,7 @@ def plan(
             "gradients": trained / GIB,
             "Adam states": 2 * trained / GIB,
             "activations": (kept.checkpointed if checkpointing else kept.all) / GIB,
+            "loss": 2 * 4 * scores / GIB,
         },
     )
 
@@ -112,6 +125,8 @@ def on_meta(config_or_model_id: PreTrainedConfig | str) -> PreTrainedModel:
     """The model without its numbers, in bf16, on PyTorch's `meta` device."""
     known = isinstance(config_or_model_id, str)
     config = configuration(config_or_model_id) if known else config_or_model_id
+    if config.model_type != "paligemma":
+        raise ValueError(f"{config_or_model_id} is of the type {config.model_type!r}; plans are for PaliGemma")
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
 
@@ -162,8 +177,10 @@ class Activations:
     checkpointed: int
 
 
-def activations(model: PreTrainedModel, *, batch_size: int, context: int) -> Activations:
+def activations(model: PreTrainedModel, *, batch_size: int, context: int, quantised: bool) -> Activations:
     """Count what autograd keeps of one forward pass in bf16 (autocast); `model` is on the `meta` device.
+
+    A `quantised` layer gives its output in the type of its input.
 
     The image's features are put before the text's instead of into its placeholders: the same tensors, and no look at
     values, which the `meta` device has none of.
@@ -171,7 +188,8 @@ def activations(model: PreTrainedModel, *, batch_size: int, context: int) -> Act
     vision, core = model.config.vision_config, model.model
     image = torch.zeros(batch_size, vision.num_channels, vision.image_size, vision.image_size, device="meta")
     text = torch.zeros(batch_size, context, dtype=torch.long, device="meta")
-    with _Autocast(), _counted(model) as count:
+    small = {id(layer.weight) for layer in quantisable(model)} if quantised else set()
+    with _Autocast(small), _counted(model) as count:
         features = core.get_image_features(image.to(core.vision_tower.dtype)).pooler_output
         embedded = torch.cat([features, model.get_input_embeddings()(text)], dim=1)
         ids = torch.zeros(embedded.shape[:2], dtype=torch.long, device="meta")
@@ -228,6 +246,10 @@ class _Autocast(TorchFunctionMode):
 
     PRODUCTS = frozenset({functional.linear, functional.conv2d, torch.matmul, torch.Tensor.matmul, torch.bmm})
 
+    def __init__(self, quantised: set[int]) -> None:
+        super().__init__()
+        self.quantised = quantised  # weights, by their `id`
+
     def __torch_function__(self, function: Callable, _: tuple, arguments: tuple, options: dict | None = None) -> object:
         """Compute in bf16 what autocast would."""
         if function is functional.scaled_dot_product_attention:
@@ -235,6 +257,9 @@ class _Autocast(TorchFunctionMode):
             groups = query.shape[1] // key.shape[1]
             key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
             return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True)[0]
+        if function is functional.linear and id(arguments[1]) in self.quantised:
+            inputs, *others = arguments
+            return function(inputs.bfloat16(), *others, **(options or {})).to(inputs.dtype)
         if function in self.PRODUCTS:
             arguments = tuple(part.bfloat16() if isinstance(part, torch.Tensor) else part for part in arguments)
         return function(*arguments, **(options or {}))

@@ -50,10 +50,12 @@ def _rank(tuning: Tuning) -> dict[str, Tuning]:
 
 def _accumulation(tuning: Tuning) -> dict[str, Tuning]:
     """The same questions in all arms; the last one takes four times as many steps for them."""
-    times, quarter = tuning.schedule, max(1, tuning.schedule.batch_size // 4)
+    times, quarter = tuning.schedule, tuning.schedule.batch_size // 4
+    if times.batch_size % 4:
+        raise ValueError(f"batch_size is {times.batch_size}; the study accumulation needs a multiple of 4")
     changes = {
         f"{times.batch_size} at once": times,
-        f"{quarter} four times": replace(times, batch_size=quarter, accumulation=4),
+        f"{quarter} four times": replace(times, batch_size=quarter, accumulation=4 * times.accumulation),
         f"{quarter}, four times the steps": replace(times, batch_size=quarter, steps=4 * times.steps),
     }
     return {name: replace(tuning, schedule=schedule) for name, schedule in changes.items()}
@@ -61,20 +63,16 @@ def _accumulation(tuning: Tuning) -> dict[str, Tuning]:
 
 def _clipping(tuning: Tuning) -> dict[str, Tuning]:
     """The same start and the same questions in the same order, unlike the two curves of the notes."""
-    return {name: _timed(tuning, clipping=norm) for name, norm in CLIPPINGS.items()}
+    return {name: tuning.timed(clipping=norm) for name, norm in CLIPPINGS.items()}
 
 
 def _precision(tuning: Tuning) -> dict[str, Tuning]:
     context = tuning.schedule.context
     return {
-        f"{precision}, {tokens} tokens": _timed(replace(tuning, precision=precision), context=tokens)
+        f"{precision}, {tokens} tokens": replace(tuning, precision=precision).timed(context=tokens)
         for precision in ("bf16", "8-bit", "4-bit")
         for tokens in (context, context // 2)
     }
-
-
-def _timed(tuning: Tuning, **changes: float) -> Tuning:
-    return replace(tuning, schedule=replace(tuning.schedule, **changes))
 
 
 STUDIES = {
@@ -85,8 +83,9 @@ STUDIES = {
 
 def epochs(tuning: Tuning, questions: int) -> dict[str, Tuning]:
     """Trained for 2, 10, 20 and 50 rounds through so many questions; the learning rate ends at 0 in each."""
-    steps = {count: max(1, round(count * questions / tuning.schedule.batch_size)) for count in EPOCHS}
-    return {f"{count} epochs": _timed(tuning, steps=many) for count, many in steps.items()}
+    a_step = tuning.schedule.batch_size * tuning.schedule.accumulation
+    steps = {count: max(1, round(count * questions / a_step)) for count in EPOCHS}
+    return {f"{count} epochs": tuning.timed(steps=many) for count, many in steps.items()}
 
 
 def leaky(training: Dataset, test: Dataset, seed: int) -> tuple[dict[str, Dataset], Dataset]:
@@ -120,9 +119,9 @@ class Measured:
     step_ms: float = np.nan
 
 
-def measure(tuned: Tuned, rows: Dataset) -> Measured:
-    """Losses of all answers, and the closed questions by asking."""
-    losses, closed = on_questions(tuned.model, tuned.collator, rows)
+def measure(tuned: Tuned, rows: Dataset, collator: Collator) -> Measured:
+    """Losses of all answers, and the closed questions by asking; all arms of a study are asked with one `collator`."""
+    losses, closed = on_questions(tuned.model, collator, rows)
     return Measured(losses, closed, tuned.trained, tuned.stored_bytes, 1000 * tuned.step_seconds)
 
 
@@ -136,10 +135,16 @@ def on_questions(model: nn.Module, collator: Collator, rows: Dataset) -> tuple[n
 
 def closed_right(rows: Dataset, said: Mapping[int, str]) -> np.ndarray:
     """Whether what was said to each closed question is right: [N] of 1 and 0, NaN for rows that nothing was said to."""
-    right = np.full(len(rows), np.nan)
+    right, known = np.full(len(rows), np.nan), list(rows["answer"])
     for k, text in said.items():
-        right[k] = closed_answer(text) == closed_answer(rows[k]["answer"])
+        right[k] = closed_answer(text) == closed_answer(known[k])
     return right
+
+
+def turning_point(curve: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where a loss over epochs is lowest, and how far it has risen by the end: learning by heart begins there."""
+    epoch, lowest = min(curve, key=lambda point: point[1])
+    return epoch, curve[-1][1] - lowest
 
 
 def comparison(runs: Mapping[str, Sequence[Measured]], patients: Sequence[str]) -> pd.DataFrame:

@@ -37,11 +37,6 @@ class Schedule:
     clipping: float = 1.0
     warm_up: float = 0.05
 
-    @property
-    def questions(self) -> int:
-        """How many are drawn in all."""
-        return self.steps * self.batch_size * self.accumulation
-
 
 class AnswerTrainer(Trainer):
     """The Trainer; it measures losses answer by answer, and keeps the time of steps in its log."""
@@ -80,9 +75,9 @@ class AnswerTrainer(Trainer):
             self.model.save_pretrained(output_dir or self.args.output_dir, save_original_format=False)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
-        """Nats a token of the held-out answers."""
-        nats, tokens = answer_losses(self.model, self.collator, self.held_out)
-        metrics = {"eval_loss": float(nats.sum() / tokens.sum())}
+        """Nats a token of the held-out answers, mean over answers."""
+        nats, tokens = answer_losses(self.model, self.collator, self.held_out, self.args.eval_batch_size)
+        metrics = {"eval_loss": float((nats / tokens).mean())}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -95,17 +90,21 @@ def autocast(model: nn.Module) -> torch.autocast:
 
 
 @torch.no_grad()
-def answer_losses(model: nn.Module, collator: Collator, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def answer_losses(
+    model: nn.Module, collator: Collator, rows: Rows, batch_size: int = BATCH
+) -> tuple[np.ndarray, np.ndarray]:
     """Nats of every row's answer, its end included, and how many tokens these are: twice [N]."""
     model.eval()
     nats, tokens = [], []
-    for start in range(0, len(rows), BATCH):
-        batch = collator([rows[k] for k in range(start, min(start + BATCH, len(rows)))])
+    for start in range(0, len(rows), batch_size):
+        batch = collator([rows[k] for k in range(start, min(start + batch_size, len(rows)))])
         batch = batch.to(next(model.parameters()).device)
-        labels = batch.pop("labels")[:, 1:]
+        labels = batch.pop("labels")
+        first = int((labels != IGNORED).any(0).nonzero()[0])  # the image's places need no scores, and these are large
+        labels = labels[:, first:]
         asked = labels != IGNORED
         with autocast(model):
-            logits = model(**batch).logits[:, :-1][asked].float()  # only these: the vocabulary may be large
+            logits = model(**batch, logits_to_keep=labels.shape[1] + 1).logits[:, :-1][asked].float()
         losses = torch.zeros(labels.shape, dtype=torch.float64)
         losses[asked.cpu()] = functional.cross_entropy(logits, labels[asked], reduction="none").double().cpu()
         nats.append(losses.sum(1))
@@ -120,24 +119,31 @@ def fit(
     """Train those weights that are trainable. → the trainer, with its log.
 
     Goes on from the last checkpoint in `folder`; stops with one after `max_minutes` (0: no limit). The loss on
-    `held_out` is measured before the first step and `evaluations` times. With `patience` the model ends as it was when
-    that loss was lowest, and training stops once it has not fallen in so many measurements. `others` go to
-    `TrainingArguments`.
+    `held_out` is measured before the first step, about `evaluations` times, and after the last step. With `patience`
+    the model ends as it was when that loss was lowest after a step, and training stops once it has not fallen in so
+    many measurements. `others` go to `TrainingArguments`. Raises `ValueError` for evaluations without held-out
+    questions, and for patience without evaluations.
     """
-    every = max(1, schedule.steps // max(1, evaluations))
+    if evaluations and not held_out:
+        raise ValueError(f"evaluations is {evaluations}, and there are no held-out questions; give them as `held_out`")
+    if patience and not evaluations:
+        raise ValueError(f"patience is {patience}, and nothing is measured; expected evaluations above 0")
+    every = -(-schedule.steps // max(1, evaluations))
     if patience:
         others |= {
             "load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": False,
-            "save_strategy": "steps", "save_steps": every, "save_total_limit": 1,
+            "save_strategy": "steps", "save_steps": every, "save_total_limit": 2,  # the best and the last
+            "restore_callback_states_from_checkpoint": True,
         }  # fmt: skip
+    _remove_unfinished(folder)
+    resumes = any(folder.glob("checkpoint-*"))
     settings = training.arguments(
         folder, steps=schedule.steps, batch_size=schedule.batch_size, learning_rate=schedule.learning_rate,
         seed=schedule.seed, gradient_accumulation_steps=schedule.accumulation, max_grad_norm=schedule.clipping,
         warmup_steps=max(1, round(schedule.warm_up * schedule.steps)),
         eval_strategy="steps" if evaluations else "no", eval_steps=every,
-        eval_on_start=bool(evaluations), **others,
+        eval_on_start=bool(evaluations) and not resumes, logging_nan_inf_filter=False, **others,
     )  # fmt: skip
-    _remove_unfinished(folder)
     trainer = AnswerTrainer(model, settings, collator, rows, held_out)
     if patience:
         trainer.add_callback(EarlyStoppingCallback(patience))

@@ -1,3 +1,5 @@
+import pytest
+
 from medmm_lib import data
 from medmm_lib.data import questions
 from medmm_lib.data.asked import with_images
@@ -15,6 +17,12 @@ def test_every_image_question_gets_its_image():
     kinds = set(rows["type"])
     assert {"modality", "plane-closed", "finding", "caption"} <= kinds
     assert not any(kind.startswith("finding-") for kind in kinds)
+
+
+def test_questions_of_another_split_are_named():
+    parts, asked = data.load("phantom"), questions.make(data.load("phantom"))
+    with pytest.raises(ValueError, match="images that are not there, such as"):
+        with_images(parts["validation"], asked["test"])
 
 
 def test_images_can_be_made_smaller_once():

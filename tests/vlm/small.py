@@ -3,7 +3,7 @@
 from PIL import Image
 
 from medmm_lib.vlm import embedded
-from medmm_lib.vlm.collator import Collator
+from medmm_lib.vlm.collator import CAPTION, Collator
 from medmm_lib.vlm.finetuning import Tuning
 from medmm_lib.vlm.training import Schedule
 
@@ -35,7 +35,7 @@ def texts():
 
 def base(folder, steps=60):
     """The folder of a base that has learned to say which pictures are bright."""
-    captions = [row for row in rows() if row["question"] == "What do you see?"]
+    captions = [row | {"question": CAPTION} for row in rows() if row["question"] == "What do you see?"]
     return embedded.pretrained(
         captions, texts(), folder, SHAPE, schedule(steps=steps, batch_size=8, learning_rate=1e-2), key="test"
     )

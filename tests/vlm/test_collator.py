@@ -72,6 +72,7 @@ def test_questions_without_an_image_are_the_same_text(processor):
     [
         ([row(image=None)], "has no image"),
         ([row(answer=None)], "has no answer"),
+        ([row("Is <image> bright?")], "which stands for the image"),
         ([row("What do you see? " * 9)], "nothing is left for an answer"),
     ],
 )

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
@@ -15,6 +16,8 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from medmm_lib.vlm import hub, loading
+from medmm_lib.vlm.collator import Collator
+from medmm_lib.vlm.inference import answer
 from tests.vlm import small
 
 TEMPLATE = (
@@ -41,6 +44,10 @@ def images():
     return CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
 
 
+def training():
+    return Dataset.from_list([{name: row[name] for name in ("question", "answer")} for row in small.rows()])
+
+
 def a_clip(folder):
     words = tokeniser()
     text = {**SIZES, **NAMED, "vocab_size": len(words), "projection_dim": 8}
@@ -63,10 +70,10 @@ def a_llava(folder):
 def test_a_vision_language_model_is_asked_through_its_chat_template(tmp_path):
     a_llava(tmp_path)
     rows = small.rows(6)
-    ask = hub.opened(str(tmp_path), rows, longest=4, batch_size=4)
+    ask = hub.opened(str(tmp_path), training(), longest=4, batch_size=4)
     answers = ask(rows)
     assert len(answers) == 6
-    assert answers == [hub.opened(str(tmp_path), rows, longest=4, batch_size=1)([row])[0] for row in rows]
+    assert answers == [hub.opened(str(tmp_path), training(), longest=4, batch_size=1)([row])[0] for row in rows]
     without = [row | {"image": None} for row in rows]
     assert len(ask(without)) == 6
 
@@ -74,23 +81,40 @@ def test_a_vision_language_model_is_asked_through_its_chat_template(tmp_path):
 def test_a_clip_like_model_chooses_among_training_answers(tmp_path):
     a_clip(tmp_path)
     rows = small.rows(8)
-    ask = hub.opened(str(tmp_path), rows)
+    ask = hub.opened(str(tmp_path), training())
     for row, chosen in zip(rows, ask(rows), strict=True):
         assert chosen in small.QUESTIONS[row["question"]]
     assert ask([rows[0] | {"question": "Never asked?"}])[0] in {row["answer"] for row in rows}
-    assert ask([rows[0] | {"image": None}])[0] == hub.answers_to(rows)(rows[0]["question"])[0]
+    assert ask([rows[0] | {"image": None}])[0] == hub.answers_to(training())(rows[0]["question"])[0]
+
+
+def test_a_clip_like_model_takes_the_answer_that_fits_best_whatever_the_questions_length(tmp_path):
+    a_clip(tmp_path)
+    model, processor = CLIPModel.from_pretrained(tmp_path), CLIPProcessor.from_pretrained(tmp_path)
+    row = small.rows(2)[1]
+    texts = [f"{row['question']} {text}" for text in ("No", "Yes")]
+    inputs = processor(images=row["image"], text=texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        best = ("No", "Yes")[int(model(**inputs).logits_per_image.argmax())]
+    asks = hub.opened(str(tmp_path), training())
+    assert asks([row]) == [best]
+    cut = hub._texts(processor, "Is this bright? " * 30, ["No", "Yes"], 20)
+    ids = processor.tokenizer(cut, truncation=True, max_length=20)["input_ids"]
+    assert ids[0] != ids[1]
 
 
 def test_a_paligemma_is_asked_with_its_own_prompt(tmp_path):
     base = small.base(tmp_path)
-    ask = hub.opened(str(base), small.rows(), longest=5)
-    assert len(ask(small.rows(3))) == 3
+    ask = hub.opened(str(base), training(), longest=5)
+    rows = small.rows(3)
+    collator = Collator(loading.load_processor(base))
+    assert ask(rows) == answer(loading.load(base, "fp32"), collator, rows, longest=5)
 
 
 def test_other_kinds_of_models_are_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="is of the type 'bert'"):
-        hub.opened(str(tmp_path), [])
+        hub.opened(str(tmp_path), training())
 
 
 def test_the_licence_is_the_cards(tmp_path):

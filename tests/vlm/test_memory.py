@@ -1,10 +1,11 @@
 import pytest
 import torch
-from transformers import PaliGemmaForConditionalGeneration
+from transformers import CLIPConfig
 
 from medmm_lib.vlm import memory
 from medmm_lib.vlm.adapters import ATTENTION, PROJECTIONS, adapt
-from medmm_lib.vlm.embedded import make_config
+from medmm_lib.vlm.finetuning import stored_parts
+from medmm_lib.vlm.loading import load
 from medmm_lib.vlm.training import IGNORED
 from tests.vlm import small
 
@@ -35,10 +36,11 @@ def test_the_notes_shares_of_trained_weights(targets, vision, trainable, percent
 
 def test_full_training_takes_four_times_the_weights():
     plan = memory.plan(NOTES, quantised=False, method="full")
-    states = sum(size for part, size in plan.training_gib.items() if part != "activations")
+    states = sum(size for part, size in plan.training_gib.items() if part not in ("activations", "loss"))
     assert states == pytest.approx(4 * plan.weights_gib)
     assert not plan.fits(memory.GPUS["T4 16 GB"])
     assert memory.plan(NOTES).fits(memory.GPUS["T4 16 GB"])
+    assert not memory.plan(NOTES, batch_size=8, checkpointing=True).fits(memory.GPUS["T4 16 GB"])
 
 
 def test_published_sizes_of_the_family():
@@ -84,19 +86,51 @@ def kept_by_a_real_pass(model, batch):
     return sum(storage.nbytes() for storage in kept.values())
 
 
-@pytest.mark.parametrize("method", ["lora", "full", "bitfit"])
-def test_activations_are_those_that_a_real_pass_keeps(method):
-    processor = small.processor()
-    config = make_config(processor, small.SHAPE)
-    real = adapt(PaliGemmaForConditionalGeneration(config).to(torch.bfloat16), method=method)
-    ids = torch.full((3, 4 + 20), processor.image_token_id)
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return small.base(tmp_path_factory.mktemp("base"), steps=2)
+
+
+CASES = [
+    ("bf16", "lora", 0.0),
+    ("bf16", "lora", 0.1),
+    ("bf16", "full", 0.0),
+    ("bf16", "bitfit", 0.0),
+    ("4-bit", "lora", 0.0),
+]
+
+
+@pytest.mark.parametrize(("precision", "method", "dropout"), CASES)
+def test_activations_are_those_that_a_real_pass_keeps(base, precision, method, dropout):
+    real = adapt(load(base, precision), method=method, dropout=dropout).train()
+    config = real.config
+    ids = torch.full((3, 4 + 20), config.image_token_id)
     ids[:, 4:] = 5
     types = (ids == 5).long()
     batch = {"input_ids": ids, "token_type_ids": types, "attention_mask": torch.ones_like(ids), "labels": ids.clone(),
-             "pixel_values": torch.rand(3, 3, 16, 16).bfloat16()}  # fmt: skip
+             "pixel_values": torch.rand(3, 3, 16, 16)}  # fmt: skip
     batch["labels"][types == 0] = IGNORED
-    counted = memory.plan(config, quantised=False, method=method, batch_size=3, context=20).training_gib["activations"]
-    assert counted * memory.GIB == pytest.approx(kept_by_a_real_pass(real, batch), rel=0.05)
+    quantised = precision == "4-bit"
+    plan = memory.plan(config, quantised=quantised, method=method, dropout=dropout, batch_size=3, context=20)
+    assert plan.training_gib["activations"] * memory.GIB == pytest.approx(kept_by_a_real_pass(real, batch), rel=0.05)
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("4-bit", 4), ("8-bit", 8)])
+def test_weights_are_those_that_are_stored(base, precision, bits):
+    model = load(base, precision)
+    stored = sum(part.nbytes for _, _, parts in stored_parts(model) for part in parts)
+    planned = memory.plan(model.config, bits=bits).training_gib["weights"] * memory.GIB
+    assert planned == pytest.approx(stored, rel=0.02)
+
+
+def test_scores_of_a_large_vocabulary_take_two_copies():
+    plan = memory.plan(NOTES, batch_size=2, context=256)
+    assert plan.training_gib["loss"] == pytest.approx(2 * 2 * 512 * 257_216 * 4 / memory.GIB)
+
+
+def test_other_models_are_named():
+    with pytest.raises(ValueError, match="is of the type 'clip'; plans are for PaliGemma"):
+        memory.plan(CLIPConfig())
 
 
 def test_checkpointing_keeps_less():

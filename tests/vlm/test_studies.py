@@ -28,12 +28,22 @@ def test_arms_differ_in_what_is_studied_alone(study):
 
 def test_accumulated_arms_see_as_many_questions():
     arms = studies.arms("accumulation", small.tuning(batch_size=16))
-    assert len({one.schedule.questions for one in arms.values()}) == 1
+    seen = {one.schedule.steps * one.schedule.batch_size * one.schedule.accumulation for one in arms.values()}
+    assert len(seen) == 1
+    with pytest.raises(ValueError, match="multiple of 4"):
+        studies.arms("accumulation", small.tuning(batch_size=6))
 
 
 def test_epochs_are_rounds_through_the_questions():
     steps = {name: one.schedule.steps for name, one in studies.epochs(small.tuning(batch_size=16), 160).items()}
     assert steps == {"2 epochs": 20, "10 epochs": 100, "20 epochs": 200, "50 epochs": 500}
+    halved = studies.epochs(small.tuning(batch_size=16, accumulation=2), 160)["50 epochs"]
+    assert halved.schedule.steps == 250
+
+
+def test_learning_by_heart_begins_where_the_loss_is_lowest():
+    assert studies.turning_point([(0, 3.0), (1, 2.0), (2, 1.5), (3, 1.75)]) == (2, 0.25)
+    assert studies.turning_point([(0, 3.0), (1, 2.0)]) == (1, 0.0)
 
 
 def test_an_unknown_study_is_named():
