@@ -52,7 +52,7 @@ def load(base: str | Path, precision: str = "4-bit", *, checkpointing: bool = Fa
                 _keep_as_it_is(module)
         return model
     if checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
         model.enable_input_require_grads()
     return model
 
