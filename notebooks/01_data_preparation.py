@@ -142,7 +142,7 @@ plots.box(f"""
 #| echo: false
 published = pd.read_csv(paths.REPORT / "published.csv").set_index("what")["value"]
 Markdown(
-    f"The notes planned with {published['MedPix website: patient cases']:,} cases and {published['MedPix website: images']:,} images. "
+    f"The notes planned with {published['MedPix website: patient cases']:,.0f} cases and {published['MedPix website: images']:,.0f} images. "
     "That is the MedPix website. MedPix 2.0, the data set that can be downloaded, is much smaller [@siragusa2024]."
 )
 
@@ -150,6 +150,7 @@ Markdown(
 #| label: tbl-sizes
 #| tbl-cap: "Sizes as published, and what this run read."
 published = pd.read_csv(paths.REPORT / "published.csv")
+published = published[published["what"].str.startswith("MedPix")].astype({"value": int})
 ours = pd.DataFrame(
     [(f"This run ({data}): cases", m["cases"], "counted"), (f"This run ({data}): images", m["images"], "counted")],
     columns=["what", "value", "source"],
