@@ -207,7 +207,7 @@ if method == "lora":
     figures = {"closed accuracy": f"{np.nanmean(after[0].closed):.3f} (base: {np.nanmean(before.closed):.3f}, best control: {best_control['value']:.3f})", "held-out loss, nats a token": f"{after[0].losses.mean():.3f} (base: {before.losses.mean():.3f})"}
     named = ("the embedded base of chapter 02", "MIT, as medmm") if EMBEDDED else (base, hub.licence(base))
     card.save(first, tuning, *named, FOLDER / "adapter", data={"name": data, "fingerprint": fingerprint}, figures=figures)
-    if push_to_hub and first.finished:
+    if push_to_hub and first.trainer.finished:
         print(card.push(FOLDER / "adapter", push_to_hub))
 
 
@@ -284,13 +284,15 @@ gain = {"loss": paired_difference(losses, before.losses, patients), "closed": pa
 record.metrics |= {"loss_gain": gain["loss"].value, "closed_gain": gain["closed"].value}
 NOTES = "google/paligemma-3b-mix-224"
 notes_plan = memory.plan(NOTES, quantised=True, lora_rank=8, target_modules=["q_proj", "k_proj", "v_proj"], batch_size=planned_batch_size, context=planned_context)
+small_plan = memory.plan(NOTES, batch_size=planned_batch_size, context=planned_context, checkpointing=True)
+room = [gpu for gpu, gib in memory.GPUS.items() if small_plan.fits(gib)]
 full_plan = memory.plan(NOTES, quantised=False, method="full", batch_size=planned_batch_size, context=planned_context)
 
 # %%
 #| echo: false
 plots.box(f"""
-- PaliGemma-3B takes {notes_plan.weights_gib:.2f} GiB in bf16 and {notes_plan.quantised_gib + notes_plan.adapter_gib:.2f} GiB with its layers in 4 bits and a LoRA adapter. A training step of all its weights takes {full_plan.total_gib:.0f} GiB, one of
-  the adapter {notes_plan.total_gib:.1f} GiB: that is what fits a small GPU.
+- PaliGemma-3B takes {notes_plan.weights_gib:.2f} GiB in bf16 and {notes_plan.quantised_gib + notes_plan.adapter_gib:.2f} GiB with its layers in 4 bits and a LoRA adapter. A training step of all its weights on {planned_batch_size} questions is planned to take {full_plan.total_gib:.0f} GiB,
+  one of LoRA on 4 bits {small_plan.total_gib:.1f} GiB with checkpointing. Fits: {', '.join(room) or 'none of three GPUs'}.
 - On held-out patients the tuned base ({n('base_parameters', 8)} weights, {n('trained', 8)} trained) loses {n('loss_tuned')} nats a token where the untuned one loses {n('loss_base')}. Seeds differ by {n('loss_seeds_sd', 2)} (standard deviation).
 - It answers {100 * record.metrics['closed_tuned']:.0f} % of yes/no questions right (untuned: {100 * record.metrics['closed_base']:.0f} %; seeds: ± {100 * record.metrics['closed_seeds_sd']:.1f}). The best control, {best_control['condition']}, reaches {100 * best_control['value']:.0f} %:
   a lead of {best_control['lead']:+.2f} [{best_control['lead_low']:+.2f}, {best_control['lead_high']:+.2f}] for the first seed. A lead whose interval holds 0 is none.
@@ -544,9 +546,7 @@ if missing := [title.split("**")[1].rstrip(".").lower() for name, title in TOLD.
     display(Markdown("Not in this run: " + ", ".join(missing) + "."))
 
 # %%
-#| label: fig-epochs
-#| fig-cap: "Loss on training and validation questions over epochs, mean over seeds, in the longest arm. Where validation turns, learning by heart begins."
-#| fig-alt: "Training loss falls; validation loss falls and then rises, over epochs."
+#| code-summary: "Loss over epochs"
 if rounds:
     curve = pd.DataFrame(rounds)
     curve = curve[curve["arm"] == f"{arms_of.EPOCHS[-1]} epochs"].groupby(["split", "epoch"], as_index=False)["loss"].mean()
@@ -560,9 +560,8 @@ if rounds:
     figure.add_vline(x=turn, line_dash="dot", annotation_text="lowest on validation")
     figure.update_xaxes(title="Epoch")
     figure.update_yaxes(title="Nats a token", rangemode="tozero")
+    display(Markdown("Loss on training and validation questions over epochs, mean over seeds, in the longest arm. Where validation turns, learning by heart begins."))
     plots.show(figure, alt=f"Validation loss is lowest at epoch {turn:.0f} and {rise:.2f} higher at the end.")
-else:
-    display(Markdown("The study *epochs* is not in this run."))
 
 # %% [markdown]
 # ### The notes' two curves

@@ -51,7 +51,7 @@ Research only, not for clinical use. {tuned.trained:,} weights were trained; tho
 
 - Base: {base}
 - Licence of the base: {licence}. The adapter is worth nothing without its base, so its terms hold.
-- Training: {done}{"" if tuned.finished else ", not finished"}
+- Training: {done}{"" if tuned.trainer.finished else ", not finished"}
 - Settings: {", ".join(f"`{name}={value!r}`" for name, value in settings.items())}
 
 | measured on held-out patients | |

@@ -62,12 +62,6 @@ class Tuned:
         return self.trainer.state.log_history
 
     @property
-    def finished(self) -> bool:
-        """Whether it was trained to its end: to its last step, or until patience ran out."""
-        state = self.trainer.state
-        return state.global_step >= state.max_steps or bool(self.trainer.args.load_best_model_at_end)
-
-    @property
     def step_seconds(self) -> float:
         """The median step's, the optimiser's part included."""
         return float(np.median([row["step_seconds"] for row in self.log if "step_seconds" in row]))

@@ -54,6 +54,7 @@ class AnswerTrainer(Trainer):
             eval_dataset=draws,
         )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
         self.collator, self.held_out = collator, held_out
+        self.finished = False  # whether it was trained to its end, and not to a time limit
         self._times = training.StepTimes()
         self.add_callback(self._times)
 
@@ -147,7 +148,7 @@ def fit(
     trainer = AnswerTrainer(model, settings, collator, rows, held_out)
     if patience:
         trainer.add_callback(EarlyStoppingCallback(patience))
-    training.train(trainer, max_minutes)
+    trainer.finished = training.train(trainer, max_minutes)
     return trainer
 
 

@@ -69,7 +69,7 @@ def test_with_patience_the_best_model_is_kept(base, tmp_path):
     assert held_out[-1][0] < 60
     assert min(value for _, value in held_out[:-3]) < min(value for _, value in held_out[-3:])
     assert loss(tuned) == pytest.approx(min(value for step, value in held_out if step), rel=0.02)
-    assert tuned.finished
+    assert tuned.trainer.finished
 
 
 def test_patience_keeps_the_best_adapter_of_a_quantised_base(base, tmp_path):
@@ -86,10 +86,15 @@ def test_patience_keeps_the_best_adapter_of_a_quantised_base(base, tmp_path):
 def test_a_time_limit_leaves_a_run_unfinished_and_it_goes_on(base, tmp_path):
     tuning = small.tuning("fp32", steps=12)
     cut = run(base, tmp_path, tuning, max_minutes=1e-6, evaluations=2)
-    assert not cut.finished
+    assert not cut.trainer.finished
     whole = run(base, tmp_path, tuning, evaluations=2)
-    assert whole.finished
+    assert whole.trainer.finished
     assert [step for step, _ in logged(whole, "eval_loss")] == [0, 6, 12]
+
+
+def test_patience_cut_by_a_time_limit_is_not_finished(base, tmp_path):
+    cut = run(base, tmp_path, small.tuning("fp32", steps=12), max_minutes=1e-6, evaluations=2, patience=2)
+    assert not cut.trainer.finished
 
 
 def test_evaluations_need_questions(base, tmp_path):
