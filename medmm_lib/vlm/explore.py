@@ -85,8 +85,9 @@ def memory_widget(names: Sequence[str]) -> ipywidgets.VBox:
     def show(_: object = None) -> None:
         plan = memory.plan(
             base.value, lora_rank=rank.value, target_modules=PROJECTIONS if wide.value else ATTENTION,
-            batch_size=batch.value, context=context.value, checkpointing=less.value, **KINDS[kind.value],
+            batch_size=batch.value, context=context.value, **KINDS[kind.value],
         )  # fmt: skip
+        plan = plan.checkpointed if less.value else plan
         parts = "".join(f"<tr><td>{name}</td><td>{size:.2f}</td></tr>" for name, size in plan.training_gib.items())
         fits = "; ".join(f"{gpu}: {'fits' if plan.fits(room) else 'does not fit'}" for gpu, room in memory.GPUS.items())
         view.value = (

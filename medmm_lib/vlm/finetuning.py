@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
+from torch.nn import functional
 
 from medmm_lib import sources
 from medmm_lib.vlm.adapters import ATTENTION, adapt, trainable
-from medmm_lib.vlm.collator import ANSWER, Collator
+from medmm_lib.vlm.collator import ANSWER, IGNORED, Collator
 from medmm_lib.vlm.loading import load, load_processor
 from medmm_lib.vlm.memory import GIB
-from medmm_lib.vlm.training import AnswerTrainer, Rows, Schedule, autocast, fit
+from medmm_lib.vlm.training import AnswerTrainer, Rows, Schedule, answer_scores, autocast, fit
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def training_peak(base: str | Path, tuning: Tuning, rows: Rows) -> float:
     batch = Collator(load_processor(base), tuning.prompt, tuning.schedule.context)(rows).to("cuda")
     optimiser = torch.optim.AdamW(trainable(model).values(), lr=0.0)
     with autocast(model):
-        loss = model(**batch, use_cache=False).loss
+        scores, labels = answer_scores(model, batch)
+        loss = functional.cross_entropy(scores, labels[labels != IGNORED])
     loss.backward()
     optimiser.step()
     return (torch.cuda.max_memory_allocated() - before) / GIB

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import infer_auto_device_map
@@ -29,7 +29,8 @@ class MemoryPlan:
 
     `parameters`: weights of the base, tied ones once. `weights_gib`: the base in bf16. `quantised_gib`: its linear
     layers but the output in 4 bits, all else in bf16, scales not counted. `adapter_gib`: what is trained, in fp32.
-    `trainable`, `trainable_percent`: of base and adapter together. `training_gib`: one training step by part.
+    `trainable`, `trainable_percent`: of base and adapter together. `training_gib`: one training step by part;
+    `checkpointed_gib`: its activations with checkpointing.
     """
 
     parameters: int
@@ -39,6 +40,12 @@ class MemoryPlan:
     trainable: int
     trainable_percent: float
     training_gib: dict[str, float]
+    checkpointed_gib: float
+
+    @property
+    def checkpointed(self) -> "MemoryPlan":
+        """The same with activations computed twice instead of kept."""
+        return replace(self, training_gib=self.training_gib | {"activations": self.checkpointed_gib})
 
     @property
     def total_gib(self) -> float:
@@ -62,7 +69,6 @@ def plan(
     bits: int = 4,
     batch_size: int = 1,
     context: int = 256,
-    checkpointing: bool = False,
 ) -> MemoryPlan:
     """What a PaliGemma takes, and one step of training it; the published ones need no network.
 
@@ -74,8 +80,9 @@ def plan(
       arXiv:2305.14314);
     - adapter, gradients, Adam states: 1, 1 and 2 times the trained weights, LoRA's in fp32, others in bf16;
     - activations: what the forward pass keeps for the backward pass, counted tensor by tensor while the model runs
-      on PyTorch's `meta` device; with `checkpointing` the inputs of every layer and one layer's own;
-    - loss: two copies of all scores in fp32, which the backward pass makes first.
+      on PyTorch's `meta` device; with checkpointing the inputs of every layer and one layer's own;
+    - loss: two copies of the text's scores in fp32, which the backward pass makes first; questions need none, so this
+      is the most that it can be.
 
     Other temporary copies (weights read from few bits, an optimiser's) are not counted. Raises `ValueError` for a
     model that is no PaliGemma, and for weights in few bits that are to be trained themselves.
@@ -102,7 +109,7 @@ def plan(
     trained = own * (4 if method == "lora" else 2)
     kept = activations(model, batch_size=batch_size, context=context, quantised=quantised)
     text = model.config.text_config
-    scores = batch_size * (context + text.num_image_tokens) * text.vocab_size
+    scores = batch_size * context * text.vocab_size
     return MemoryPlan(
         parameters=count,
         weights_gib=count * 2 / GIB,
@@ -115,9 +122,10 @@ def plan(
             "adapter": added * 4 / GIB,
             "gradients": trained / GIB,
             "Adam states": 2 * trained / GIB,
-            "activations": (kept.checkpointed if checkpointing else kept.all) / GIB,
+            "activations": kept.all / GIB,
             "loss": 2 * 4 * scores / GIB,
         },
+        checkpointed_gib=kept.checkpointed / GIB,
     )
 
 
@@ -193,9 +201,11 @@ def activations(model: PreTrainedModel, *, batch_size: int, context: int, quanti
         features = core.get_image_features(image.to(core.vision_tower.dtype)).pooler_output
         embedded = torch.cat([features, model.get_input_embeddings()(text)], dim=1)
         ids = torch.zeros(embedded.shape[:2], dtype=torch.long, device="meta")
-        model(
-            inputs_embeds=embedded, attention_mask=torch.ones_like(ids), token_type_ids=ids, labels=ids, use_cache=False
-        )
+        scores = model(
+            inputs_embeds=embedded, attention_mask=torch.ones_like(ids), token_type_ids=ids, use_cache=False,
+            logits_to_keep=context + 1,
+        ).logits[:, :-1]  # fmt: skip
+        functional.cross_entropy(scores.flatten(0, 1).float(), text.flatten())
     return count()
 
 

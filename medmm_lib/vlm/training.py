@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerState, TrainingArguments
+from transformers import BatchFeature, EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerState, TrainingArguments
 
 from medmm_lib import device, training
 from medmm_lib.vlm.collator import IGNORED, Collator
@@ -65,6 +65,22 @@ class AnswerTrainer(Trainer):
             self._times.seconds.clear()
         super().log(logs, *arguments, **named)
 
+    def compute_loss(
+        self, model: nn.Module, inputs: BatchFeature, return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:  # fmt: skip
+        """The mean over all answer tokens of a step, of all its batches and devices.
+
+        The model's own loss, without the scores of image and question, which a vocabulary of 257,216 makes large.
+        """
+        scores, labels = answer_scores(model, inputs)
+        total = functional.cross_entropy(scores, labels[labels != IGNORED], reduction="sum")
+        if num_items_in_batch is None:
+            loss = total / len(scores)
+        else:
+            loss = total / num_items_in_batch * self.accelerator.num_processes
+        return (loss, {"logits": scores}) if return_outputs else loss
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Write a checkpoint that can be read again.
 
@@ -90,6 +106,18 @@ def autocast(model: nn.Module) -> torch.autocast:
     return torch.autocast(next(model.parameters()).device.type, DTYPES[name], enabled=name != "fp32")
 
 
+def answer_scores(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores in fp32 of the tokens to predict, [tokens, vocabulary], and the labels, [B, T], from the first of them on.
+
+    Places before that, the image's among them, need no scores.
+    """
+    labels = batch["labels"]
+    labels = labels[:, int((labels != IGNORED).any(0).nonzero()[0]) :]
+    inputs = {name: part for name, part in batch.items() if name != "labels"}
+    scores = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1).logits[:, :-1]
+    return scores[labels != IGNORED].float(), labels
+
+
 @torch.no_grad()
 def answer_losses(
     model: nn.Module, collator: Collator, rows: Rows, batch_size: int = BATCH
@@ -99,15 +127,11 @@ def answer_losses(
     nats, tokens = [], []
     for start in range(0, len(rows), batch_size):
         batch = collator([rows[k] for k in range(start, min(start + batch_size, len(rows)))])
-        batch = batch.to(next(model.parameters()).device)
-        labels = batch.pop("labels")
-        first = int((labels != IGNORED).any(0).nonzero()[0])  # the image's places need no scores, and these are large
-        labels = labels[:, first:]
-        asked = labels != IGNORED
         with autocast(model):
-            logits = model(**batch, logits_to_keep=labels.shape[1] + 1).logits[:, :-1][asked].float()
+            scores, labels = answer_scores(model, batch.to(next(model.parameters()).device))
+        asked = labels != IGNORED
         losses = torch.zeros(labels.shape, dtype=torch.float64)
-        losses[asked.cpu()] = functional.cross_entropy(logits, labels[asked], reduction="none").double().cpu()
+        losses[asked.cpu()] = functional.cross_entropy(scores, labels[asked], reduction="none").double().cpu()
         nats.append(losses.sum(1))
         tokens.append(asked.sum(1).cpu())
     return torch.cat(nats).numpy(), torch.cat(tokens).numpy()

@@ -8,12 +8,14 @@ import time
 
 import pytest
 import torch
+from torch.nn import functional
 from transformers.trainer_utils import get_last_checkpoint
 
 from medmm_lib.vlm.adapters import adapt, trainable
+from medmm_lib.vlm.collator import IGNORED
 from medmm_lib.vlm.finetuning import finetune, frozen_hash
 from medmm_lib.vlm.loading import load
-from medmm_lib.vlm.training import answer_losses
+from medmm_lib.vlm.training import answer_losses, answer_scores, fit
 from tests.vlm import small
 
 
@@ -41,6 +43,23 @@ def gradients(model, collator, rows):
     model.zero_grad()
     model(**collator(rows)).loss.backward()
     return {name: weight.grad.clone() for name, weight in trainable(model).items()}
+
+
+def test_a_step_follows_the_models_own_loss(base, tmp_path):
+    rows, collator = small.rows()[:5], small.collator()
+    model = load(base, "fp32")
+    own = gradients(model, collator, rows)
+    expected = model(**collator(rows)).loss.item()
+    model.zero_grad()
+    scores, labels = answer_scores(model, collator(rows))
+    assert len(scores) == (collator(rows)["labels"] != IGNORED).sum()  # neither image nor question are scored
+    functional.cross_entropy(scores, labels[labels != IGNORED]).backward()
+    for name, gradient in own.items():
+        torch.testing.assert_close(dict(model.named_parameters())[name].grad, gradient)
+    trainer = fit(model, collator, rows, small.schedule(steps=1, learning_rate=0.0), tmp_path)
+    assert trainer.compute_loss(model, collator(rows)).item() == pytest.approx(expected, rel=0.01)
+    halved = trainer.compute_loss(model, collator(rows), num_items_in_batch=torch.tensor(2 * len(scores)))
+    assert halved.item() == pytest.approx(expected / 2, rel=0.01)
 
 
 @pytest.mark.parametrize("precision", ["4-bit", "8-bit"])
