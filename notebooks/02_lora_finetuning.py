@@ -29,13 +29,15 @@ profile: str = "quick"  # which parameter file this run belongs to
 data: str = "phantom"  # phantom, phantom_large or medpix
 data_root: str = ""  # folder of medpix; empty: MEDMM_DATA
 removed_flags: list[str] = ["volumetric", "measurement", "history", "long_answer", "answer_given_away", "filler", "not_visual"]  # quality flags whose questions are left out
+removed_types: list[str] = ["caption"]  # what left-out questions ask about; the embedded base has learned the captions
 base: str = "embedded"  # embedded, a name on the hub such as google/paligemma-3b-mix-224, or a folder
-side: int = 64  # of an image, pixels; this and the next five: of the embedded base
-patch: int = 8  # pixels along the side of a token
+side: int = 64  # of an image, pixels; this and the next six: of the embedded base
+patch: int = 16  # pixels along the side of a token
 vocabulary: int = 1024  # text tokens, at most
-base_steps: int = 400  # training steps on captions and literature
+base_steps: int = 400  # training steps on captions, keywords and literature
 base_batch_size: int = 16  # of these a step
 base_learning_rate: float = 1.0e-3  # peak
+base_context: int = 40  # text tokens of a lesson; what is longer is cut off
 prompt: str = "answer en {question}"  # the notes used "answer {question}"
 context: int = 72  # text tokens of a question and its answer; the image's come on top
 precision: str = "4-bit"  # how the base is stored: 4-bit, 8-bit, bf16 or fp32
@@ -43,10 +45,10 @@ method: str = "lora"  # lora, bitfit (biases and norms) or full
 rank: int = 8  # of LoRA
 alpha: int = 16  # LoRA's update counts alpha / rank
 dropout: float = 0.0  # before LoRA
-target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj"]  # layers that get LoRA
+target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # layers that get LoRA
 tune_vision: bool = True  # also in the vision tower, where it has layers of these names
 checkpointing: bool = False  # compute activations twice instead of keeping them
-steps: int = 60  # of fine-tuning
+steps: int = 180  # of fine-tuning
 batch_size: int = 16  # questions at once
 accumulation: int = 1  # batches a step
 clipping: float = 1.0  # largest norm of the gradient; 0: none
@@ -57,15 +59,15 @@ evaluations: int = 3  # how often the loss on validation questions is measured
 validation_questions: int = 128  # that it is measured on, drawn at random; 0: all
 save_steps: int = 0  # steps between checkpoints; 0: none
 max_minutes: float = 0.0  # of each fine-tuning; it stops with a checkpoint and goes on in the next run. 0: no limit
-longest: int = 48  # tokens of an answer
+longest: int = 16  # tokens of an answer
 samples: int = 5  # answers drawn to each closed question; the most frequent counts
 temperature: float = 1.0  # of these
 planned: list[str] = ["google/paligemma-3b-mix-224", "google/paligemma-3b-mix-448", "google/paligemma2-3b-mix-448", "google/paligemma2-10b-mix-448"]  # bases whose memory is planned
 planned_batch_size: int = 4  # questions
 planned_context: int = 256  # text tokens
 other_models: list[str] = []  # vision-language models and CLIPs of the hub that are asked the same test questions
-studies: list[str] = ["targets"]  # targets, methods, rank, accumulation, clipping, precision, epochs, flags, leak
-study_steps: int = 60  # of each arm
+studies: list[str] = []  # targets, methods, rank, accumulation, clipping, precision, epochs, flags, leak
+study_steps: int = 180  # of each arm
 study_seeds: list[int] = [0, 1]  # each arm is trained once with each
 study_questions: int = 320  # that the study epochs goes through
 push_to_hub: str = ""  # repository to upload the adapter to (private), such as user/name; empty: no upload
@@ -85,6 +87,7 @@ parameters = read(globals())
 
 # %%
 #| code-summary: "Imports"
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -127,7 +130,7 @@ fingerprint = medmm_lib.data.fingerprint(data, data_root or None)
 record = results.RunRecord(CHAPTER, parameters, data={"name": data, "fingerprint": fingerprint})
 made = questions.make(dataset)
 kept = questions.without_flags(made, removed_flags)
-rows = {split: with_images(dataset[split], kept[split], side=side if EMBEDDED else None) for split in dataset}
+rows = {split: with_images(dataset[split], kept[split], side=side if EMBEDDED else None, without=removed_types) for split in dataset}
 if 0 < validation_questions < len(rows["validation"]):
     rows["validation"] = rows["validation"].select(np.sort(np.random.default_rng(seed).permutation(len(rows["validation"]))[:validation_questions]))
 test = rows["test"]
@@ -141,8 +144,11 @@ if EMBEDDED:
     texts = [text for row in lessons for text in (row["question"] + "\n", row["answer"])]
     texts += [text for row in zip(rows["train"]["question"], rows["train"]["answer"], strict=True) for text in (prompt.format(question=row[0]) + "\n", row[1])]
     shape = embedded.EmbeddedShape(side=side, patch=patch, vocabulary=vocabulary)
-    schedule = Schedule(base_steps, base_batch_size, base_learning_rate, context, seed)
-    source = str(embedded.pretrained(lessons, texts, FOLDER / "base", shape, schedule, key=fingerprint))
+    processor = embedded.make_processor(texts, shape)
+    lessons = embedded.fitting(lessons, processor, base_context)
+    taught = Counter(row["question"] for row in lessons)
+    schedule = Schedule(base_steps, base_batch_size, base_learning_rate, base_context, seed)
+    source = str(embedded.pretrained(lessons, processor, FOLDER / "base", shape, schedule, key=fingerprint))
 else:
     source = base
 tuning = Tuning(
@@ -164,8 +170,9 @@ closed = np.mean([one.closed for one in after], axis=0)
 spread = {name: float(np.std([np.nanmean(getattr(one, name)) for one in after], ddof=1)) if len(after) > 1 else float("nan") for name in ("losses", "closed")}
 plan = memory.plan(
     untuned.config, quantised=precision.endswith("-bit"), lora_rank=rank, target_modules=target_modules, method=method, tune_vision=tune_vision,
-    bits=8 if precision == "8-bit" else 4, dropout=dropout, batch_size=batch_size, context=context, checkpointing=checkpointing,
+    bits=8 if precision == "8-bit" else 4, dropout=dropout, batch_size=batch_size, context=context,
 )
+plan = plan.checkpointed if checkpointing else plan
 record.metrics |= {
     "train_questions": len(rows["train"]), "test_questions": len(test), "test_patients": len(set(patients)), "base_parameters": plan.parameters,
     "trained": first.trained, "trained_percent": plan.trainable_percent, "stored_mb": first.stored_bytes / 1e6, "steps_done": first.trainer.state.global_step, "step_ms": 1000 * first.step_seconds,
@@ -181,22 +188,22 @@ for one, run in zip(seeds, runs, strict=True):
 # %%
 #| code-summary: "Ask base and tuned model the test questions, and the tuned one under controls"
 answers = {name: inference.answer(model, collator, test, longest=longest) for name, model in (("base", untuned), ("tuned", first.model))}
-asked = [k for k, form in enumerate(test["form"]) if form == "closed"]
-closed_rows = test.select(asked)
+of_form = {form: np.flatnonzero(np.array(test["form"]) == form).tolist() for form in ("closed", "open")}
+closed_rows = test.select(of_form["closed"])
 drawn = inference.answer(first.model, collator, closed_rows, longest=arms_of.CLOSED_TOKENS, samples=samples, temperature=temperature, seed=seed)
-sampled = dict(zip(asked, drawn, strict=True))
+sampled = dict(zip(of_form["closed"], drawn, strict=True))
 majority = majority_right(drawn, closed_rows["answer"])
-under = {}
-for name, changed in controls(closed_rows, rows["train"], seed=seed).items():
-    said = changed["prediction"] if "prediction" in changed.column_names else inference.answer(first.model, collator, changed, longest=arms_of.CLOSED_TOKENS)
-    under[name] = arms_of.closed_right(closed_rows, dict(enumerate(said)))
-beside = control_table(after[0].closed[asked], under, np.array(patients)[asked])
-best_control = beside[beside["condition"] != "model"].sort_values("value").iloc[-1]
+under = {name: changed["prediction"] if "prediction" in changed.column_names else inference.answer(first.model, collator, changed, longest=longest) for name, changed in controls(test, rows["train"], seed=seed).items()}
+right = {name: arms_of.right(test, said) for name, said in (answers | under).items()}
+beside = {form: control_table(right["tuned"][chosen], {name: right[name][chosen] for name in under}, np.array(patients)[chosen]) for form, chosen in of_form.items()}
+best_control = {form: table[table["condition"] != "model"].sort_values("value").iloc[-1] for form, table in beside.items()}
 written = {name: inference.predictions(test, said, prompt, [sampled.get(k, []) for k in range(len(test))] if name == "tuned" else None) for name, said in answers.items()}
 for name, lines in written.items():
     inference.write(lines, FOLDER / name / "predictions.jsonl")
 scored = {name: scoring.score(scoring.read(FOLDER / name / "predictions.jsonl"), seed=seed) for name in written}
-record.metrics |= {"closed_majority_of_samples": float(majority.mean()), "closed_best_control": float(best_control["value"]), "closed_best_control_name": best_control["condition"], "closed_lead": float(best_control["lead"]), "closed_lead_low": float(best_control["lead_low"])}
+record.metrics |= {"closed_majority_of_samples": float(majority.mean())} | {f"open_{name}": float(right[name][of_form["open"]].mean()) for name in answers}
+for form, one in best_control.items():
+    record.metrics |= {f"{form}_best_control": float(one["value"]), f"{form}_best_control_name": one["condition"], f"{form}_lead": float(one["lead"]), f"{form}_lead_low": float(one["lead_low"])}
 record.metrics |= {f"degenerate_{name}_percent": 100 * float(np.mean([bool(degenerate(text)) for text in said])) for name, said in answers.items()}
 for name, result in scored.items():
     record.metrics |= {f"{metric}_{name}": values["mean"] for metric, values in result["parts"]["all"]["metrics"].items()}
@@ -204,7 +211,7 @@ for name, result in scored.items():
 # %%
 #| code-summary: "The adapter, with its card"
 if method == "lora":
-    figures = {"closed accuracy": f"{np.nanmean(after[0].closed):.3f} (base: {np.nanmean(before.closed):.3f}, best control: {best_control['value']:.3f})", "held-out loss, nats a token": f"{after[0].losses.mean():.3f} (base: {before.losses.mean():.3f})"}
+    figures = {"closed accuracy": f"{np.nanmean(after[0].closed):.3f} (base: {np.nanmean(before.closed):.3f}, best control: {best_control['closed']['value']:.3f})", "open questions right": f"{record.metrics['open_tuned']:.3f} (base: {record.metrics['open_base']:.3f}, best control: {best_control['open']['value']:.3f})", "held-out loss, nats a token": f"{after[0].losses.mean():.3f} (base: {before.losses.mean():.3f})"}
     named = ("the embedded base of chapter 02", "MIT, as medmm") if EMBEDDED else (base, hub.licence(base))
     card.save(first, tuning, *named, FOLDER / "adapter", data={"name": data, "fingerprint": fingerprint}, figures=figures)
     if push_to_hub and first.trainer.finished:
@@ -243,6 +250,8 @@ def measured(one):
 for study in (name for name in studies if name in arms_of.STUDIES):
     arms = arms_of.arms(study, study_tuning)
     tables[study] = arms_of.comparison({name: [measured(one.timed(seed=each)) for each in study_seeds] for name, one in arms.items()}, patients)
+    if study == "precision":
+        tables[study]["planned_mib"] = [1024 * memory.plan(untuned.config, quantised=one.precision.endswith("-bit"), bits=8 if one.precision == "8-bit" else 4, lora_rank=rank, target_modules=target_modules, tune_vision=tune_vision, batch_size=batch_size, context=one.schedule.context).total_gib for one in arms.values()]
 
 # %%
 #| code-summary: "Studies that change the questions"
@@ -260,7 +269,7 @@ if "epochs" in studies:
             rounds += [{"arm": title, "epoch": row["step"] / per_epoch, "split": split, "loss": row[what]} for run in many for row in run.log for split, what in (("train", "loss"), ("validation", "eval_loss")) if what in row]
     tables["epochs"] = arms_of.comparison(found, patients)
 if "flags" in studies:
-    unfiltered = with_images(dataset["train"], made["train"], side=side if EMBEDDED else None)
+    unfiltered = with_images(dataset["train"], made["train"], side=side if EMBEDDED else None, without=removed_types)
     flagged = sum(map(bool, unfiltered["flags"]))
     trained = {"without flagged questions": [measured(study_tuning.timed(seed=each)) for each in study_seeds]}
     trained["with all questions"] = [arms_of.measure(finetune(source, study_tuning.timed(seed=each), unfiltered, folder, key=f"{fingerprint} all"), test, collator) for each in study_seeds]
@@ -284,7 +293,7 @@ gain = {"loss": paired_difference(losses, before.losses, patients), "closed": pa
 record.metrics |= {"loss_gain": gain["loss"].value, "closed_gain": gain["closed"].value}
 NOTES = "google/paligemma-3b-mix-224"
 notes_plan = memory.plan(NOTES, quantised=True, lora_rank=8, target_modules=["q_proj", "k_proj", "v_proj"], batch_size=planned_batch_size, context=planned_context)
-small_plan = memory.plan(NOTES, batch_size=planned_batch_size, context=planned_context, checkpointing=True)
+small_plan = memory.plan(NOTES, batch_size=planned_batch_size, context=planned_context).checkpointed
 room = [gpu for gpu, gib in memory.GPUS.items() if small_plan.fits(gib)]
 full_plan = memory.plan(NOTES, quantised=False, method="full", batch_size=planned_batch_size, context=planned_context)
 
@@ -294,8 +303,9 @@ plots.box(f"""
 - PaliGemma-3B takes {notes_plan.weights_gib:.2f} GiB in bf16 and {notes_plan.quantised_gib + notes_plan.adapter_gib:.2f} GiB with its layers in 4 bits and a LoRA adapter. A training step of all its weights on {planned_batch_size} questions is planned to take {full_plan.total_gib:.0f} GiB,
   one of LoRA on 4 bits {small_plan.total_gib:.1f} GiB with checkpointing. Fits: {', '.join(room) or 'none of three GPUs'}.
 - On held-out patients the tuned base ({n('base_parameters', 8)} weights, {n('trained', 8)} trained) loses {n('loss_tuned')} nats a token where the untuned one loses {n('loss_base')}. Seeds differ by {n('loss_seeds_sd', 2)} (standard deviation).
-- It answers {100 * record.metrics['closed_tuned']:.0f} % of yes/no questions right (untuned: {100 * record.metrics['closed_base']:.0f} %; seeds: ± {100 * record.metrics['closed_seeds_sd']:.1f}). The best control, {best_control['condition']}, reaches {100 * best_control['value']:.0f} %:
-  a lead of {best_control['lead']:+.2f} [{best_control['lead_low']:+.2f}, {best_control['lead_high']:+.2f}] for the first seed. A lead whose interval holds 0 is none.
+- It answers {100 * record.metrics['closed_tuned']:.0f} % of yes/no questions right (untuned: {100 * record.metrics['closed_base']:.0f} %; seeds: ± {100 * record.metrics['closed_seeds_sd']:.1f}). Open questions, by the first seed's model and word for word:
+  {100 * record.metrics['open_tuned']:.0f} % (untuned: {100 * record.metrics['open_base']:.0f} %).
+- {' '.join(f"The best control on {form} questions, {one['condition']}, has {100 * one['value']:.0f} % right, the first seed's model {100 * (one['value'] + one['lead']):.0f} %: a lead of {one['lead']:+.2f} [{one['lead_low']:+.2f}, {one['lead_high']:+.2f}]." for form, one in best_control.items())} A lead whose interval holds 0 is none.
 - No frozen weight changed: {n('frozen_weights_identical')}.
 """, "callout-tip", title="Takeaway")
 
@@ -338,7 +348,10 @@ plots.table(shown.assign(count=shown["count"].astype(int), weights=[f"{weights:,
 #| label: fig-memory
 #| fig-cap: "One training step of PaliGemma-3B by part. Lines: what two GPUs have for programs."
 #| fig-alt: "Stacked bars of memory by part for full training, LoRA, and LoRA on a base in 4 bits, with and without checkpointing."
-kinds = {f"{name}{', checkpointing' if less else ''}": memory.plan(NOTES, batch_size=planned_batch_size, context=planned_context, checkpointing=less, **options) for name, options in explore.KINDS.items() for less in (False, True)}
+kinds = {}
+for name, options in explore.KINDS.items():
+    one = memory.plan(NOTES, batch_size=planned_batch_size, context=planned_context, **options)
+    kinds |= {name: one, f"{name}, checkpointing": one.checkpointed}
 figure = go.Figure()
 for part in notes_plan.training_gib:
     figure.add_bar(name=part, y=list(kinds), x=[one.training_gib[part] for one in kinds.values()], orientation="h")
@@ -356,8 +369,9 @@ plots.show(figure, alt="; ".join(f"{name}: {one.total_gib:.1f} GiB" for name, on
 #| tbl-cap: "Which base can be trained on which GPU: GiB of a step with LoRA on the attention layers, and whether it fits with 1 GiB left free. Temporary copies are not counted."
 fits = []
 for name in planned:
-    for title, options in (("LoRA, 4-bit base", {"quantised": True}), ("the same, checkpointing", {"quantised": True, "checkpointing": True}), ("everything", {"quantised": False, "method": "full", "checkpointing": True})):
-        one = memory.plan(name, batch_size=planned_batch_size, context=planned_context, **options)
+    small = memory.plan(name, batch_size=planned_batch_size, context=planned_context)
+    whole = memory.plan(name, batch_size=planned_batch_size, context=planned_context, quantised=False, method="full")
+    for title, one in {"LoRA, 4-bit base": small, "the same, checkpointing": small.checkpointed, "everything, checkpointing": whole.checkpointed}.items():
         fits.append({"base": name.removeprefix("google/"), "trained": title, "GiB": f"{one.total_gib:.1f}"} | {gpu: "yes" if one.fits(room) else "no" for gpu, room in memory.GPUS.items()})
 plots.table(pd.DataFrame(fits))
 
@@ -409,10 +423,10 @@ plots.table(explore.as_read(collator, rows["train"][0]))
 # %%
 #| echo: false
 told = f"The base is {base}, licence {hub.licence(base)}." if not EMBEDDED else (
-    f"The base of this run is embedded: PaliGemma's own classes with {n('base_parameters', 8)} weights, trained for {base_steps} steps on {sum(row['question'] == CAPTION for row in lessons):,} captions of the training split and {sum(row['question'] != CAPTION for row in lessons):,} questions on its literature, which need no image. Nobody has asked it about an image yet. "
+    f"The base of this run is embedded: PaliGemma's own classes with {n('base_parameters', 8)} weights, trained for {base_steps} steps on {taught[CAPTION]:,} captions and {taught[embedded.KEYWORDS]:,} lists of keywords of the training split, and {taught.total() - taught[CAPTION] - taught[embedded.KEYWORDS]:,} questions on its literature, which need no image. Nobody has asked it about an image yet. "
     "Everything after that is what a PaliGemma of the hub goes through: quantising, adapters, the same collator and Trainer."
 )
-display(Markdown(told + " Questions come from templates over the data's own fields ([chapter 01](01_data_preparation.ipynb)); literature questions, which have no image, are left out here."))
+display(Markdown(told + " Questions come from templates over the data's own fields ([chapter 01](01_data_preparation.ipynb)); literature questions, which have no image, are left out here{', and so is what asks about: ' + ', '.join(removed_types) if removed_types else ''}."))
 
 # %%
 #| label: tbl-questions
@@ -454,15 +468,20 @@ for title, name, one, many, digits in (("loss, nats a token", "loss", before.los
 plots.table(pd.DataFrame(gains))
 
 # %% [markdown]
-# A falling loss may be a model that has learned the style of the answers and does not look. So the closed questions are asked again with a grey image, with
-# another patient's image and without one, and are answered by the most frequent training answer to the same question.
+# A falling loss may be a model that has learned the style of the answers and does not look. So the questions are asked again with a grey image, with another
+# patient's image and without one, and are answered by the most frequent training answer to the same question.
 
 # %%
 #| label: tbl-controls
-#| tbl-cap: "Closed questions answered right by the first seed's model, and under controls: 95 % intervals over patients, and the model's lead, paired."
-shown = [{"condition": row["condition"], "right": f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", "model's lead": "" if pd.isna(row["lead"]) else f"{row['lead']:+.2f} [{row['lead_low']:+.2f}, {row['lead_high']:+.2f}]"} for row in beside.to_dict("records")]
-shown.insert(1, {"condition": f"model, majority of {samples} samples", "right": with_interval(majority, np.array(patients)[asked]), "model's lead": ""})
-plots.table(pd.DataFrame(shown))
+#| tbl-cap: "Questions answered right by the first seed's model (closed: yes or no; open: word for word), and under controls: 95 % intervals over patients, and the model's lead, paired."
+shown = {}
+for form, table in beside.items():
+    for row in table.to_dict("records"):
+        shown.setdefault(row["condition"], {"condition": row["condition"]})[f"{form} right"] = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        shown[row["condition"]][f"lead, {form}"] = "" if pd.isna(row["lead"]) else f"{row['lead']:+.2f} [{row['lead_low']:+.2f}, {row['lead_high']:+.2f}]"
+shown = list(shown.values())
+shown.insert(1, {"condition": f"model, majority of {samples} samples", "closed right": with_interval(majority, np.array(patients)[of_form["closed"]])})
+plots.table(pd.DataFrame(shown).fillna(""))
 
 # %%
 #| label: tbl-types
@@ -485,7 +504,7 @@ plots.table(pd.DataFrame(shown))
 
 # %%
 #| echo: false
-opened = [k for k, form in enumerate(test["form"]) if form == "open"]
+opened = of_form["open"]
 picked = inference.cases([written["tuned"][k]["token_f1"] for k in opened], 2, seed)
 blocks = []
 for title, places in picked.items():
@@ -502,8 +521,8 @@ if other_models:
         said = ask(test)
         lines = inference.predictions(test, said, "{question}")
         inference.write(lines, FOLDER / name.replace("/", "--") / "predictions.jsonl")
-        right = arms_of.closed_right(test, {k: said[k] for k in asked})
-        asked_too.append({"model": name, "licence": hub.licence(name), "closed right": with_interval(right), "token F1": with_interval([line["token_f1"] for line in lines])})
+        told = arms_of.right(test, said)
+        asked_too.append({"model": name, "licence": hub.licence(name)} | {f"{form} right": with_interval(told[chosen], np.array(patients)[chosen]) for form, chosen in of_form.items()} | {"token F1": with_interval([line["token_f1"] for line in lines])})
     display(Markdown("The same test questions, asked of other models of the hub:"), plots.table(pd.DataFrame(asked_too)))
 else:
     display(Markdown("Any vision–language model or CLIP of the hub can be asked the same questions (`other_models`); this run asked none."))
@@ -534,21 +553,21 @@ TOLD = {
     "flags": "**Flagged questions.** Trained with and without the questions that the quality flags remove, tested without them.",
     "leak": "**A leak.** Half of the test questions, drawn at random, take the place of training questions: other questions on the same images. Both arms are tested on the other half. The difference is how much a split by question flatters.",
 }
-for name, table in tables.items():
-    display(Markdown(TOLD[name]))
-    shown = arms_of.readable(table)
-    if name == "precision":
-        shown["step, planned MiB"] = [f"{1024 * memory.plan(untuned.config, quantised=one.precision.endswith('-bit'), bits=8 if one.precision == '8-bit' else 4, lora_rank=rank, target_modules=target_modules, batch_size=batch_size, context=one.schedule.context).total_gib:.0f}" for one in arms_of.arms(name, study_tuning).values()]
-    display(plots.table(shown))
-    if name == "flags":
-        display(Markdown(f"{n('flagged_questions', 8)} of {n('unfiltered_questions', 8)} training questions are flagged."))
-if missing := [title.split("**")[1].rstrip(".").lower() for name, title in TOLD.items() if name not in studies]:
-    display(Markdown("Not in this run: " + ", ".join(missing) + "."))
+records = results.of_record(CHAPTER)
+told_by = {"this run": record.metrics | {"curves": record.curves}} | {f"of record, {profile}": one["metrics"] | {"curves": one["curves"]} for profile, one in records.items()}
+for name, text in TOLD.items():
+    runs_of = {title: one for title, one in told_by.items() if f"study_{name}" in one["curves"]}
+    display(Markdown(text if runs_of else f"{text} Not measured yet."))
+    for title, one in runs_of.items():
+        flagged = f" {results.number(one['flagged_questions'])} of {results.number(one['unfiltered_questions'])} training questions are flagged." if name == "flags" else ""
+        display(Markdown(f"*{title.capitalize()}.*{flagged}"), plots.table(arms_of.readable(pd.DataFrame(one["curves"][f"study_{name}"]))))
 
 # %%
 #| code-summary: "Loss over epochs"
-if rounds:
-    curve = pd.DataFrame(rounds)
+for title, one in told_by.items():
+    if "epochs" not in one["curves"]:
+        continue
+    curve = pd.DataFrame(one["curves"]["epochs"])
     curve = curve[curve["arm"] == f"{arms_of.EPOCHS[-1]} epochs"].groupby(["split", "epoch"], as_index=False)["loss"].mean()
     figure = go.Figure()
     for split, mode in (("train", "lines"), ("validation", "lines+markers")):
@@ -556,11 +575,12 @@ if rounds:
         figure.add_scatter(x=part["epoch"], y=part["loss"], mode=mode, name=split)
     held = curve[curve["split"] == "validation"]
     turn, rise = arms_of.turning_point(list(zip(held["epoch"], held["loss"], strict=True)))
-    record.metrics |= {"overfits_from_epoch": float(turn), "validation_loss_rise": float(rise)}
+    if title == "this run":
+        record.metrics |= {"overfits_from_epoch": float(turn), "validation_loss_rise": float(rise)}
     figure.add_vline(x=turn, line_dash="dot", annotation_text="lowest on validation")
     figure.update_xaxes(title="Epoch")
     figure.update_yaxes(title="Nats a token", rangemode="tozero")
-    display(Markdown("Loss on training and validation questions over epochs, mean over seeds, in the longest arm. Where validation turns, learning by heart begins."))
+    display(Markdown(f"Loss on training and validation questions over epochs ({title}), mean over seeds, in the longest arm. Where validation turns, learning by heart begins."))
     plots.show(figure, alt=f"Validation loss is lowest at epoch {turn:.0f} and {rise:.2f} higher at the end.")
 
 # %% [markdown]
@@ -589,7 +609,7 @@ plots.show(figure, alt="; ".join(f"{name}: from {one:.1f} to {other:.1f}" for na
 # - Template questions repeat few phrasings, and their answers few words: token scores are high by style alone. The controls say how much is left.
 # - Phantom studies are drawn; nothing here says anything about patients.
 # - Intervals are over patients, not over trainings; seeds are few.
-# - The memory plan leaves out temporary copies, but for those of the scores. Weights and activations were compared with what a real model on a CPU stores and keeps.
+# - The memory plan leaves out temporary copies, but for those of the scores, and counts all text as answer there. Weights and activations were compared with what a real model on a CPU stores and keeps.
 # - On GPUs without bf16 (V100, T4) products are computed in fp16, in which Gemma's layers can overflow: look at the loss.
 
 # %%
@@ -601,7 +621,8 @@ results.card(summary)
 #| echo: false
 results.beside_record(summary, {
     "base_parameters": "Weights of the base", "trained": "Weights trained", "loss_base": "Held-out loss, base", "loss_tuned": "Held-out loss, tuned", "loss_seeds_sd": "… standard deviation between seeds",
-    "closed_base": "Closed questions right, base", "closed_tuned": "Closed questions right, tuned", "closed_seeds_sd": "… standard deviation between seeds", "closed_best_control": "Closed questions right, best control", "frozen_weights_identical": "Frozen weights identical",
+    "closed_base": "Closed questions right, base", "closed_tuned": "Closed questions right, tuned", "closed_seeds_sd": "… standard deviation between seeds", "closed_best_control": "Closed questions right, best control",
+    "open_base": "Open questions right, base", "open_tuned": "Open questions right, tuned, first seed", "open_best_control": "Open questions right, best control", "frozen_weights_identical": "Frozen weights identical",
 })
 
 # %% [markdown]

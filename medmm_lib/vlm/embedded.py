@@ -1,8 +1,10 @@
 """The embedded base: a tiny PaliGemma of the real classes, pretrained in a minute; no download."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -12,6 +14,7 @@ from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, Pal
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from medmm_lib import sources
+from medmm_lib.data.asked import with_images
 from medmm_lib.evaluation.controls import BLANK
 from medmm_lib.vlm.collator import ANSWER, CAPTION, Collator
 from medmm_lib.vlm.training import Rows, Schedule, fit
@@ -19,6 +22,8 @@ from medmm_lib.vlm.training import Rows, Schedule, fit
 PAD, END, START, UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"  # numbered as Gemma's
 _SPACE = "▁"
 SAVED = 500  # steps between checkpoints
+KEYWORDS = "keywords en"  # a prompt of our own, next to PaliGemma's `CAPTION`
+NAMED = ("modality", "sequence", "plane", "location_category", "diagnosis")  # what keywords say, in this order
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,11 @@ class EmbeddedShape:
     """Sizes of the embedded base: `side` and `patch` in pixels, `vocabulary` text tokens at most."""
 
     side: int = 64
-    patch: int = 8
+    patch: int = 16
     vision_width: int = 128
-    vision_layers: int = 3
+    vision_layers: int = 1
     text_width: int = 192
-    text_layers: int = 4
+    text_layers: int = 2
     heads: int = 4
     vocabulary: int = 1024
 
@@ -42,17 +47,16 @@ class EmbeddedShape:
 
 
 def pretrained(
-    rows: Rows, texts: Iterable[str], folder: Path, shape: EmbeddedShape, schedule: Schedule, *, key: str
+    rows: Rows, processor: PaliGemmaProcessor, folder: Path, shape: EmbeddedShape, schedule: Schedule, *, key: str
 ) -> Path:
     """The folder of an embedded base that has learned `rows` (as of `lessons`); it is trained when it is not there yet.
 
-    `texts`: what its tokeniser is trained on. `key` tells these data from others.
+    `processor`: as of `make_processor`, of the same shape. `key` tells these data from others.
     """
     own = folder / sources.json_hash([asdict(shape), asdict(schedule), key])
     done = own / "base"
     if done.is_dir():
         return done
-    processor = make_processor(texts, shape)
     torch.manual_seed(schedule.seed)
     model = PaliGemmaForConditionalGeneration(make_config(processor, shape))
     fit(
@@ -72,22 +76,35 @@ def pretrained(
 
 
 def lessons(images: Dataset, questions: Dataset, side: int) -> list[dict[str, object]]:
-    """What the embedded base learns: the captions of images, and literature questions on a grey image.
+    """What the embedded base learns: captions and keywords of images, and literature questions on a grey image.
 
-    PaliGemma has seen captions and its language model has read much; neither was asked about a hospital's images. Rows
-    have `question`, which is the whole prompt, `answer` and `image`, of `side` × `side` pixels.
+    PaliGemma has seen captions and its language model has read much; neither was asked about a hospital's images.
+    Keywords are the answers to an image's open questions (`NAMED`), without the questions. `images` and `questions`
+    are of one split, as of `asked.with_images`. Rows have `question`, which is the whole prompt, `answer` and `image`,
+    of `side` × `side` pixels.
     """
-    captioned = images.filter(bool, input_columns="caption", load_from_cache_file=False)
-    rows = [
-        {"image": image.convert("RGB").resize((side, side)), "question": CAPTION, "answer": caption}
-        for image, caption in zip(captioned["image"], captioned["caption"], strict=True)
-    ]
+    answers: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in with_images(images, questions).select_columns(["image_id", "type", "answer"]):
+        answers[row["image_id"]][row["type"]] = row["answer"]
+    rows = []
+    for name, image in zip(images["image_id"], images["image"], strict=True):
+        seen = {"image": image.convert("RGB").resize((side, side))}
+        if caption := answers[name].get("caption"):
+            rows.append(seen | {"question": CAPTION, "answer": caption})
+        if keywords := [answers[name][kind] for kind in NAMED if kind in answers[name]]:
+            rows.append(seen | {"question": KEYWORDS, "answer": ", ".join(keywords)})
     grey = Image.new("RGB", (side, side), (BLANK,) * 3)
     read = questions.filter(lambda kind: kind == "literature", input_columns="kind", load_from_cache_file=False)
     asked = zip(read["question"], read["answer"], strict=True)
     return rows + [
         {"image": grey, "question": ANSWER.format(question=text), "answer": answer} for text, answer in asked
     ]
+
+
+def fitting(rows: Rows, processor: PaliGemmaProcessor, context: int) -> list[Mapping[str, Any]]:
+    """Those lessons whose prompt leaves room for an answer of at least one token, and its end, in `context` tokens."""
+    asked = processor.tokenizer([row["question"] + "\n" for row in rows])["input_ids"]
+    return [row for row, tokens in zip(rows, asked, strict=True) if len(tokens) + 3 <= context]
 
 
 def make_processor(texts: Iterable[str], shape: EmbeddedShape) -> PaliGemmaProcessor:

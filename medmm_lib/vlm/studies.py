@@ -10,6 +10,7 @@ from torch import nn
 
 from medmm_lib.evaluation.closed import answer as closed_answer
 from medmm_lib.evaluation.intervals import interval, mean, paired_difference
+from medmm_lib.evaluation.text import text_scores
 from medmm_lib.vlm.adapters import ATTENTION, PROJECTIONS
 from medmm_lib.vlm.collator import Collator
 from medmm_lib.vlm.finetuning import Tuned, Tuning
@@ -141,6 +142,14 @@ def closed_right(rows: Dataset, said: Mapping[int, str]) -> np.ndarray:
     return right
 
 
+def right(rows: Dataset, said: Sequence[str]) -> np.ndarray:
+    """Whether each answer is right, [N] of 1 and 0: closed ones as yes or no, open ones word for word."""
+    exact = np.asarray(text_scores(said, rows["answer"])["exact_match"], dtype=float)
+    closed = [k for k, form in enumerate(rows["form"]) if form == "closed"]
+    exact[closed] = closed_right(rows, {k: said[k] for k in closed})[closed]
+    return exact
+
+
 def turning_point(curve: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Where a loss over epochs is lowest, and how far it has risen by the end: learning by heart begins there."""
     epoch, lowest = min(curve, key=lambda point: point[1])
@@ -175,9 +184,9 @@ def comparison(runs: Mapping[str, Sequence[Measured]], patients: Sequence[str]) 
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of `comparison` for a page, intervals and differences in words."""
+    """The table of `comparison` for a page, intervals and differences in words; `planned_mib`, where it has that."""
     rows = []
-    for row in table.to_dict("records"):
+    for row in table.fillna(np.nan).to_dict("records"):
         shown: dict[str, str] = {"arm": row["arm"]}
         for name, title, digits in (("loss", "held-out loss", 3), ("closed", "closed accuracy", 2)):
             shown[title] = f"{row[name]:.{digits}f}"
@@ -189,4 +198,6 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             )
         shown |= {"trained": f"{row['trained']:,}", "stored, MB": f"{row['stored_bytes'] / 1e6:.1f}"}
         rows.append(shown | {"ms a step": f"{row['step_ms']:.0f}"})
+        if "planned_mib" in row:
+            rows[-1]["step, planned MiB"] = f"{row['planned_mib']:.0f}"
     return pd.DataFrame(rows)

@@ -30,3 +30,12 @@ def test_images_can_be_made_smaller_once():
     rows = with_images(part, questions.make(data.load("phantom"))["validation"], side=32)
     assert rows[0]["image"].size == (32, 32)
     assert rows[0]["image"].mode == "RGB"
+
+
+def test_types_can_be_left_out_and_unknown_ones_are_named():
+    part, asked = data.load("phantom")["validation"], questions.make(data.load("phantom"))["validation"]
+    everything, fewer = with_images(part, asked), with_images(part, asked, without=["caption", "finding"])
+    assert set(everything["type"]) - set(fewer["type"]) == {"caption", "finding"}
+    assert len(fewer) == sum(kind not in ("caption", "finding") for kind in everything["type"])
+    with pytest.raises(ValueError, match="captoin; expected some of caption"):
+        with_images(part, asked, without=["captoin"])

@@ -37,7 +37,7 @@ def base(folder, steps=60):
     """The folder of a base that has learned to say which pictures are bright."""
     captions = [row | {"question": CAPTION} for row in rows() if row["question"] == "What do you see?"]
     return embedded.pretrained(
-        captions, texts(), folder, SHAPE, schedule(steps=steps, batch_size=8, learning_rate=1e-2), key="test"
+        captions, processor(), folder, SHAPE, schedule(steps=steps, batch_size=8, learning_rate=1e-2), key="test"
     )
 
 

@@ -2,6 +2,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, PaliGemmaForConditionalGeneration, PaliGemmaProcessor
 
+from medmm_lib import data
+from medmm_lib.data.questions import make
 from medmm_lib.vlm import embedded
 from medmm_lib.vlm.collator import CAPTION, Collator
 from medmm_lib.vlm.loading import load_processor
@@ -22,6 +24,37 @@ def test_the_base_learns_captions_and_is_kept(tmp_path):
     assert small.base(tmp_path) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     assert small.base(tmp_path, steps=2) != folder
+
+
+def test_lessons_are_captions_keywords_and_literature_and_no_question_about_an_image():
+    images, questions = data.load("phantom")["validation"], make(data.load("phantom"))["validation"]
+    lessons = embedded.lessons(images, questions, 32)
+    captioned = [row for row in lessons if row["question"] == CAPTION]
+    assert [row["answer"] for row in captioned] == [caption for caption in images["caption"] if caption]
+    keywords = [row["answer"] for row in lessons if row["question"] == embedded.KEYWORDS]
+    assert len(keywords) == len(images)
+    assert keywords[0].startswith("CT scan, ") or keywords[0].startswith(("MR image, ", "X-ray image, "))
+    about_images = {
+        text for text, kind in zip(questions["question"], questions["kind"], strict=True) if kind == "image"
+    }
+    rest = [row for row in lessons if row["question"] not in (CAPTION, embedded.KEYWORDS)]
+    assert len(rest) == list(questions["kind"]).count("literature")
+    assert not {row["question"].removeprefix("answer en ") for row in rest} & about_images
+    assert all(row["image"].getextrema() == ((128, 128),) * 3 for row in rest)
+    assert {row["image"].size for row in lessons} == {(32, 32)}
+
+
+def test_lessons_that_leave_no_room_for_an_answer_are_left_out():
+    processor, rows = (
+        small.processor(),
+        [{"question": "answer en Is this bright?" * k, "answer": "Yes"} for k in (1, 3)],
+    )
+    long = len(processor.tokenizer(rows[1]["question"] + "\n")["input_ids"])
+    assert embedded.fitting(rows, processor, long + 3) == rows
+    assert embedded.fitting(rows, processor, long + 2) == rows[:1]
+    image = small.rows()[0]["image"]
+    batch = Collator(processor, "{question}", long + 3)([rows[1] | {"image": image}])
+    assert batch["labels"][0, -2:].tolist() == processor.tokenizer("Yes<eos>")["input_ids"][-2:]
 
 
 def test_a_base_that_was_being_trained_goes_on(tmp_path, monkeypatch):
@@ -52,5 +85,5 @@ def test_the_vocabulary_starts_as_gemmas_does():
 
 
 def test_sizes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match="side is 60; expected a multiple of 8"):
+    with pytest.raises(ValueError, match="side is 60; expected a multiple of 16"):
         embedded.EmbeddedShape(side=60)

@@ -75,6 +75,11 @@ def test_closed_answers_are_right_by_their_first_word():
     assert np.isnan(right[1])
 
 
+def test_open_answers_are_right_word_for_word():
+    rows = Dataset.from_dict({"answer": ["Yes", "a dark image", "CT scan"], "form": ["closed", "open", "open"]})
+    assert studies.right(rows, ["Yes, it is", "A dark image.", "CT"]).tolist() == [1, 1, 0]
+
+
 def test_arms_are_compared_to_the_first_over_patients():
     rng = np.random.default_rng(0)
     patients = [f"p{k // 3}" for k in range(60)]
