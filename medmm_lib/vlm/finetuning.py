@@ -4,19 +4,19 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
-from torch.nn import functional
 
 from medmm_lib import sources
 from medmm_lib.vlm.adapters import ATTENTION, adapt, trainable
-from medmm_lib.vlm.collator import ANSWER, IGNORED, Collator
+from medmm_lib.vlm.collator import ANSWER, Collator
 from medmm_lib.vlm.loading import load, load_processor
 from medmm_lib.vlm.memory import GIB
-from medmm_lib.vlm.training import AnswerTrainer, Rows, Schedule, answer_scores, autocast, fit
+from medmm_lib.vlm.training import AnswerTrainer, Rows, Schedule, fit
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,18 @@ def _adapted(base: str | Path, tuning: Tuning) -> nn.Module:
 
 def training_peak(base: str | Path, tuning: Tuning, rows: Rows) -> float:
     """GiB that a GPU counts at most while one step is trained on `rows`, the base's own included; for `memory.plan`."""
+    once = replace(tuning.schedule, steps=1, batch_size=len(rows), accumulation=1)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    model = _adapted(base, tuning).train()
-    batch = Collator(load_processor(base), tuning.prompt, tuning.schedule.context)(rows).to("cuda")
-    optimiser = torch.optim.AdamW(trainable(model).values(), lr=0.0)
-    with autocast(model):
-        scores, labels = answer_scores(model, batch)
-        loss = functional.cross_entropy(scores, labels[labels != IGNORED])
-    loss.backward()
-    optimiser.step()
+    with TemporaryDirectory() as folder:
+        fit(
+            _adapted(base, tuning),
+            Collator(load_processor(base), tuning.prompt, once.context),
+            rows,
+            once,
+            Path(folder),
+        )
     return (torch.cuda.max_memory_allocated() - before) / GIB
 
 

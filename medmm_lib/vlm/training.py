@@ -78,7 +78,8 @@ class AnswerTrainer(Trainer):
         if num_items_in_batch is None:
             loss = total / len(scores)
         else:
-            loss = total / num_items_in_batch * self.accelerator.num_processes
+            shared = self.args.average_tokens_across_devices  # the count is then of all devices
+            loss = total / num_items_in_batch * (self.accelerator.num_processes if shared else 1)
         return (loss, {"logits": scores}) if return_outputs else loss
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
