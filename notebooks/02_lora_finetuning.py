@@ -29,7 +29,7 @@ profile: str = "quick"  # which parameter file this run belongs to
 data: str = "phantom"  # phantom, phantom_large or medpix
 data_root: str = ""  # folder of medpix; empty: MEDMM_DATA
 removed_flags: list[str] = ["volumetric", "measurement", "history", "long_answer", "answer_given_away", "filler", "not_visual"]  # quality flags whose questions are left out
-removed_types: list[str] = ["caption"]  # what left-out questions ask about; the embedded base has learned the captions
+removed_types: list[str] = ["caption"]  # what left-out questions ask about; the embedded base has learned from captions
 base: str = "embedded"  # embedded, a name on the hub such as google/paligemma-3b-mix-224, or a folder
 side: int = 64  # of an image, pixels; this and the next six: of the embedded base
 patch: int = 16  # pixels along the side of a token
@@ -37,7 +37,7 @@ vocabulary: int = 1024  # text tokens, at most
 base_steps: int = 400  # training steps on captions, keywords and literature
 base_batch_size: int = 16  # of these a step
 base_learning_rate: float = 1.0e-3  # peak
-base_context: int = 40  # text tokens of a lesson; what is longer is cut off
+base_context: int = 40  # text tokens of a lesson; longer answers are cut off, longer prompts left out
 prompt: str = "answer en {question}"  # the notes used "answer {question}"
 context: int = 72  # text tokens of a question and its answer; the image's come on top
 precision: str = "4-bit"  # how the base is stored: 4-bit, 8-bit, bf16 or fp32
@@ -135,7 +135,7 @@ if 0 < validation_questions < len(rows["validation"]):
     rows["validation"] = rows["validation"].select(np.sort(np.random.default_rng(seed).permutation(len(rows["validation"]))[:validation_questions]))
 test = rows["test"]
 patients = list(test["patient_id"])
-key = sources.json_hash([fingerprint, removed_flags, validation_questions])
+key = sources.json_hash([fingerprint, removed_flags, removed_types, validation_questions, seed])
 
 # %%
 #| code-summary: "The base"
@@ -145,10 +145,10 @@ if EMBEDDED:
     texts += [text for row in zip(rows["train"]["question"], rows["train"]["answer"], strict=True) for text in (prompt.format(question=row[0]) + "\n", row[1])]
     shape = embedded.EmbeddedShape(side=side, patch=patch, vocabulary=vocabulary)
     processor = embedded.make_processor(texts, shape)
-    lessons = embedded.fitting(lessons, processor, base_context)
+    all_lessons, lessons = len(lessons), embedded.fitting(lessons, processor, base_context)
     taught = Counter(row["question"] for row in lessons)
     schedule = Schedule(base_steps, base_batch_size, base_learning_rate, base_context, seed)
-    source = str(embedded.pretrained(lessons, processor, FOLDER / "base", shape, schedule, key=fingerprint))
+    source = str(embedded.pretrained(lessons, processor, FOLDER / "base", shape, schedule, key=sources.json_hash([fingerprint, texts])))
 else:
     source = base
 tuning = Tuning(
@@ -203,7 +203,7 @@ for name, lines in written.items():
 scored = {name: scoring.score(scoring.read(FOLDER / name / "predictions.jsonl"), seed=seed) for name in written}
 record.metrics |= {"closed_majority_of_samples": float(majority.mean())} | {f"open_{name}": float(right[name][of_form["open"]].mean()) for name in answers}
 for form, one in best_control.items():
-    record.metrics |= {f"{form}_best_control": float(one["value"]), f"{form}_best_control_name": one["condition"], f"{form}_lead": float(one["lead"]), f"{form}_lead_low": float(one["lead_low"])}
+    record.metrics |= {f"{form}_best_control": float(one["value"]), f"{form}_best_control_name": one["condition"], f"{form}_lead": float(one["lead"]), f"{form}_lead_low": float(one["lead_low"]), f"{form}_lead_high": float(one["lead_high"])}
 record.metrics |= {f"degenerate_{name}_percent": 100 * float(np.mean([bool(degenerate(text)) for text in said])) for name, said in answers.items()}
 for name, result in scored.items():
     record.metrics |= {f"{metric}_{name}": values["mean"] for metric, values in result["parts"]["all"]["metrics"].items()}
@@ -226,6 +226,10 @@ def n(name, digits=3):
     return results.number(value if value is None or isinstance(value, str) else float(f"{value:.{digits}g}"))
 
 
+def verdict(row):
+    """What a difference to a control says, from its interval."""
+    return "ahead" if row["lead_low"] > 0 else "behind" if row["lead_high"] < 0 else "too close to tell"
+
 def with_interval(values, groups=patients, digits=2):
     """Mean and 95 % interval over patients, for a table."""
     estimate = interval(mean(np.asarray(values, dtype=float)), groups)
@@ -238,20 +242,23 @@ study_tuning = tuning.timed(steps=study_steps)
 tables = {}
 
 
-@cache
-def measured(one):
-    """A tuned model on the test questions; arms with the same settings are trained once."""
-    for number, known in zip(seeds, after, strict=True):
-        if one == tuning.timed(seed=number):
-            return known
-    return arms_of.measure(finetune(source, one, rows["train"], FOLDER / "studies", key=key), test, collator)
+everything = {split: with_images(dataset[split], kept[split], side=side if EMBEDDED else None) for split in ("train", "test")} if "precision" in studies else {}
 
+@cache
+def measured(one, whole=False):
+    """A tuned model on the test questions, or on those of removed types too; arms with the same settings are trained once."""
+    for number, known in zip(seeds, after, strict=True):
+        if not whole and one == tuning.timed(seed=number):
+            return known
+    part, name = (everything, f"{key} whole") if whole else (rows, key)
+    return arms_of.measure(finetune(source, one, part["train"], FOLDER / "studies", key=name), part["test"], collator)
 
 for study in (name for name in studies if name in arms_of.STUDIES):
-    arms = arms_of.arms(study, study_tuning)
-    tables[study] = arms_of.comparison({name: [measured(one.timed(seed=each)) for each in study_seeds] for name, one in arms.items()}, patients)
+    arms, whole = arms_of.arms(study, study_tuning), study == "precision"
+    tables[study] = arms_of.comparison({name: [measured(one.timed(seed=each), whole) for each in study_seeds] for name, one in arms.items()}, list(everything["test"]["patient_id"]) if whole else patients)
     if study == "precision":
-        tables[study]["planned_mib"] = [1024 * memory.plan(untuned.config, quantised=one.precision.endswith("-bit"), bits=8 if one.precision == "8-bit" else 4, lora_rank=rank, target_modules=target_modules, tune_vision=tune_vision, batch_size=batch_size, context=one.schedule.context).total_gib for one in arms.values()]
+        plans = [memory.plan(untuned.config, quantised=one.precision.endswith("-bit"), bits=8 if one.precision == "8-bit" else 4, method=method, dropout=dropout, lora_rank=rank, target_modules=target_modules, tune_vision=tune_vision, batch_size=batch_size, context=one.schedule.context) for one in arms.values()]
+        tables[study]["planned_mib"] = [1024 * (one.checkpointed if checkpointing else one).total_gib for one in plans]
 
 # %%
 #| code-summary: "Studies that change the questions"
@@ -265,7 +272,7 @@ if "epochs" in studies:
             title = f"{name}, best on validation" if stopped else name
             many = [finetune(source, one.timed(seed=each), few, folder / ("stopped" if stopped else "epochs"), key=f"{key} {study_questions}", held_out=rows["validation"], evaluations=10, patience=10 if stopped else 0) for each in study_seeds]
             found[title] = [arms_of.measure(run, test, collator) for run in many]
-            per_epoch = len(few) / batch_size
+            per_epoch = len(few) / (batch_size * accumulation)
             rounds += [{"arm": title, "epoch": row["step"] / per_epoch, "split": split, "loss": row[what]} for run in many for row in run.log for split, what in (("train", "loss"), ("validation", "eval_loss")) if what in row]
     tables["epochs"] = arms_of.comparison(found, patients)
 if "flags" in studies:
@@ -295,17 +302,17 @@ NOTES = "google/paligemma-3b-mix-224"
 notes_plan = memory.plan(NOTES, quantised=True, lora_rank=8, target_modules=["q_proj", "k_proj", "v_proj"], batch_size=planned_batch_size, context=planned_context)
 small_plan = memory.plan(NOTES, batch_size=planned_batch_size, context=planned_context).checkpointed
 room = [gpu for gpu, gib in memory.GPUS.items() if small_plan.fits(gib)]
-full_plan = memory.plan(NOTES, quantised=False, method="full", batch_size=planned_batch_size, context=planned_context)
+full_plan = memory.plan(NOTES, quantised=False, method="full", batch_size=planned_batch_size, context=planned_context).checkpointed
 
 # %%
 #| echo: false
 plots.box(f"""
 - PaliGemma-3B takes {notes_plan.weights_gib:.2f} GiB in bf16 and {notes_plan.quantised_gib + notes_plan.adapter_gib:.2f} GiB with its layers in 4 bits and a LoRA adapter. A training step of all its weights on {planned_batch_size} questions is planned to take {full_plan.total_gib:.0f} GiB,
-  one of LoRA on 4 bits {small_plan.total_gib:.1f} GiB with checkpointing. Fits: {', '.join(room) or 'none of three GPUs'}.
-- On held-out patients the tuned base ({n('base_parameters', 8)} weights, {n('trained', 8)} trained) loses {n('loss_tuned')} nats a token where the untuned one loses {n('loss_base')}. Seeds differ by {n('loss_seeds_sd', 2)} (standard deviation).
-- It answers {100 * record.metrics['closed_tuned']:.0f} % of yes/no questions right (untuned: {100 * record.metrics['closed_base']:.0f} %; seeds: ± {100 * record.metrics['closed_seeds_sd']:.1f}). Open questions, by the first seed's model and word for word:
+  one of LoRA on 4 bits {small_plan.total_gib:.1f} GiB, both with checkpointing. The latter fits: {', '.join(room) or 'none of three GPUs'}.
+- On held-out patients the tuned base ({n('base_parameters', 8)} weights, {n('trained', 8)} trained) loses {n('loss_tuned')} nats a token where the untuned one loses {n('loss_base')}.{f" Seeds differ by {n('loss_seeds_sd', 2)} (standard deviation)." if len(seeds) > 1 else ""}
+- It answers {100 * record.metrics['closed_tuned']:.0f} % of yes/no questions right (untuned: {100 * record.metrics['closed_base']:.0f} %{f"; seeds: ± {100 * record.metrics['closed_seeds_sd']:.1f}" if len(seeds) > 1 else ""}). Open questions, by the first seed's model and word for word:
   {100 * record.metrics['open_tuned']:.0f} % (untuned: {100 * record.metrics['open_base']:.0f} %).
-- {' '.join(f"The best control on {form} questions, {one['condition']}, has {100 * one['value']:.0f} % right, the first seed's model {100 * (one['value'] + one['lead']):.0f} %: a lead of {one['lead']:+.2f} [{one['lead_low']:+.2f}, {one['lead_high']:+.2f}]." for form, one in best_control.items())} A lead whose interval holds 0 is none.
+- {' '.join(f"The best control on {form} questions, {one['condition']}, has {100 * one['value']:.0f} % right, the first seed's model {100 * (one['value'] + one['lead']):.0f} %: {one['lead']:+.2f} [{one['lead_low']:+.2f}, {one['lead_high']:+.2f}], {verdict(one)}." for form, one in best_control.items())}
 - No frozen weight changed: {n('frozen_weights_identical')}.
 """, "callout-tip", title="Takeaway")
 
@@ -423,10 +430,10 @@ plots.table(explore.as_read(collator, rows["train"][0]))
 # %%
 #| echo: false
 told = f"The base is {base}, licence {hub.licence(base)}." if not EMBEDDED else (
-    f"The base of this run is embedded: PaliGemma's own classes with {n('base_parameters', 8)} weights, trained for {base_steps} steps on {taught[CAPTION]:,} captions and {taught[embedded.KEYWORDS]:,} lists of keywords of the training split, and {taught.total() - taught[CAPTION] - taught[embedded.KEYWORDS]:,} questions on its literature, which need no image. Nobody has asked it about an image yet. "
+    f"The base of this run is embedded: PaliGemma's own classes with {n('base_parameters', 8)} weights, trained for {base_steps} steps on {taught[CAPTION]:,} captions and {taught[embedded.KEYWORDS]:,} lists of keywords of the training split, and {taught.total() - taught[CAPTION] - taught[embedded.KEYWORDS]:,} questions on its literature, which need no image. Answers end after {base_context} tokens; {all_lessons - len(lessons)} lessons whose prompt is longer were left out. Nobody has asked it about an image yet. "
     "Everything after that is what a PaliGemma of the hub goes through: quantising, adapters, the same collator and Trainer."
 )
-display(Markdown(told + " Questions come from templates over the data's own fields ([chapter 01](01_data_preparation.ipynb)); literature questions, which have no image, are left out here{', and so is what asks about: ' + ', '.join(removed_types) if removed_types else ''}."))
+display(Markdown(told + f" Questions come from templates over the data's own fields ([chapter 01](01_data_preparation.ipynb)). Left out here are literature questions, which have no image{', and questions that ask for: ' + ', '.join(removed_types) if removed_types else ''}."))
 
 # %%
 #| label: tbl-questions
@@ -464,7 +471,7 @@ display(Markdown(
 gains = []
 for title, name, one, many, digits in (("loss, nats a token", "loss", before.losses, losses, 3), ("closed questions right", "closed", before.closed, closed, 2)):
     lead = gain[name]
-    gains.append({"": title, "base": with_interval(one, digits=digits), "tuned": with_interval(many, digits=digits), "seeds": f"± {spread['losses' if name == 'loss' else 'closed']:.{digits}f}", "difference": f"{lead.value:+.{digits}f} [{lead.low:+.{digits}f}, {lead.high:+.{digits}f}]"})
+    gains.append({"": title, "base": with_interval(one, digits=digits), "tuned": with_interval(many, digits=digits), "seeds": f"± {spread['losses' if name == 'loss' else 'closed']:.{digits}f}" if len(seeds) > 1 else "", "difference": f"{lead.value:+.{digits}f} [{lead.low:+.{digits}f}, {lead.high:+.{digits}f}]"})
 plots.table(pd.DataFrame(gains))
 
 # %% [markdown]
@@ -486,8 +493,7 @@ plots.table(pd.DataFrame(shown).fillna(""))
 # %%
 #| label: tbl-types
 #| tbl-cap: "What the questions ask about: exact match and token F1, base and tuned model, beside the most frequent training answer to the same question."
-frequent = controls(test, rows["train"], seed=seed)["majority answer"]["prediction"]
-common = inference.predictions(test, frequent, prompt)
+common = inference.predictions(test, under["majority answer"], prompt)
 shown = []
 for kind in sorted(set(test["type"])):
     places = [k for k, name in enumerate(test["type"]) if name == kind]
@@ -544,23 +550,32 @@ explore.question_widget({"base": untuned, "tuned": first.model}, collator, test)
 #| echo: false
 TOLD = {
     "targets": "**Which layers get LoRA.** The attention layers, or all projections.",
-    "methods": "**LoRA or something else.** All arms on the base in fp32, which 4 bits can't be trained in. Everything takes a fifth of the learning rate. Gemma has no biases, so BitFit [@zaken2022] trains the vision tower's biases and the weights of norms.",
+    "methods": "**LoRA or something else.** All arms on the base in fp32, as weights in 4 bits can't be trained. The arm *everything* takes a fifth of the learning rate. Gemma has no biases, so BitFit [@zaken2022] trains the vision tower's biases and the weights of norms.",
     "rank": "**Rank.** Alpha is twice the rank, so that the update counts the same.",
     "accumulation": "**Accumulation.** All arms see the same questions; the last takes more and smaller steps for them.",
     "clipping": "**Clipping.** The same start and the same questions in the same order.",
-    "precision": "**Bits and context.** How the base is stored, and trained with all of the context or half of it, which cuts long answers in training. All arms are tested with all of it. A step is planned for a batch that fills its context.",
-    "epochs": f"**Epochs.** Rounds through {study_questions} questions; the learning rate ends at 0 in each arm. The last arm keeps the adapter that lost least on validation questions.",
+    "precision": "**Bits and context.** How the base is stored, and trained with all of the context or half of it, which cuts long answers in training. Questions for captions are among these: only they are long. All arms are tested with all of the context. A step is planned for a batch that fills its context.",
+    "epochs": "**Epochs.** Rounds through a few hundred questions; the learning rate ends at 0 in each arm. The last arm keeps the adapter that lost least on validation questions.",
     "flags": "**Flagged questions.** Trained with and without the questions that the quality flags remove, tested without them.",
     "leak": "**A leak.** Half of the test questions, drawn at random, take the place of training questions: other questions on the same images. Both arms are tested on the other half. The difference is how much a split by question flatters.",
 }
 records = results.of_record(CHAPTER)
-told_by = {"this run": record.metrics | {"curves": record.curves}} | {f"of record, {profile}": one["metrics"] | {"curves": one["curves"]} for profile, one in records.items()}
+told_by = {f"this run ({data})": {"metrics": record.metrics, "curves": record.curves, "parameters": parameters}}
+for one in records.values():
+    stale = "" if one["code_hash"] == sources.code_hash(CHAPTER) else "; stale: made by older code"
+    told_by[f"of record ({one['data']['name']}, {one['start'][:10]}{stale})"] = one
+
 for name, text in TOLD.items():
     runs_of = {title: one for title, one in told_by.items() if f"study_{name}" in one["curves"]}
     display(Markdown(text if runs_of else f"{text} Not measured yet."))
     for title, one in runs_of.items():
-        flagged = f" {results.number(one['flagged_questions'])} of {results.number(one['unfiltered_questions'])} training questions are flagged." if name == "flags" else ""
-        display(Markdown(f"*{title.capitalize()}.*{flagged}"), plots.table(arms_of.readable(pd.DataFrame(one["curves"][f"study_{name}"]))))
+        used = one["parameters"]
+        about = f" {used['study_steps']} steps, {len(used['study_seeds'])} seeds."
+        if name == "epochs":
+            about = f" {used['study_questions']} questions, {len(used['study_seeds'])} seeds."
+        if name == "flags":
+            about += f" {results.number(one['metrics']['flagged_questions'])} of {results.number(one['metrics']['unfiltered_questions'])} training questions are flagged."
+        display(Markdown(f"*{title[0].upper()}{title[1:]}.*{about}"), plots.table(arms_of.readable(pd.DataFrame(one["curves"][f"study_{name}"]))))
 
 # %%
 #| code-summary: "Loss over epochs"
@@ -575,12 +590,12 @@ for title, one in told_by.items():
         figure.add_scatter(x=part["epoch"], y=part["loss"], mode=mode, name=split)
     held = curve[curve["split"] == "validation"]
     turn, rise = arms_of.turning_point(list(zip(held["epoch"], held["loss"], strict=True)))
-    if title == "this run":
+    if title.startswith("this run"):
         record.metrics |= {"overfits_from_epoch": float(turn), "validation_loss_rise": float(rise)}
     figure.add_vline(x=turn, line_dash="dot", annotation_text="lowest on validation")
     figure.update_xaxes(title="Epoch")
     figure.update_yaxes(title="Nats a token", rangemode="tozero")
-    display(Markdown(f"Loss on training and validation questions over epochs ({title}), mean over seeds, in the longest arm. Where validation turns, learning by heart begins."))
+    display(Markdown(f"Loss on training and validation questions over epochs in the longest arm, {title}, mean over seeds. Where validation turns, learning by heart begins."))
     plots.show(figure, alt=f"Validation loss is lowest at epoch {turn:.0f} and {rise:.2f} higher at the end.")
 
 # %% [markdown]
@@ -605,7 +620,7 @@ plots.show(figure, alt="; ".join(f"{name}: from {one:.1f} to {other:.1f}" for na
 # %% [markdown]
 # ## Limits
 #
-# - The embedded base is a thousandth of PaliGemma-3B and has seen one small data set. What it gains says how the method works, not what a hospital would gain.
+# - An embedded base is a tiny PaliGemma that has seen one small data set. What it gains says how the method works, not what a hospital would gain.
 # - Template questions repeat few phrasings, and their answers few words: token scores are high by style alone. The controls say how much is left.
 # - Phantom studies are drawn; nothing here says anything about patients.
 # - Intervals are over patients, not over trainings; seeds are few.

@@ -68,6 +68,7 @@ def _clipping(tuning: Tuning) -> dict[str, Tuning]:
 
 
 def _precision(tuning: Tuning) -> dict[str, Tuning]:
+    """For questions whose answers are long enough for the context to matter."""
     context = tuning.schedule.context
     return {
         f"{precision}, {tokens} tokens": replace(tuning, precision=precision).timed(context=tokens)

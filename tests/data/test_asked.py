@@ -2,7 +2,7 @@ import pytest
 
 from medmm_lib import data
 from medmm_lib.data import questions
-from medmm_lib.data.asked import with_images
+from medmm_lib.data.asked import TYPES, with_images
 
 
 def test_every_image_question_gets_its_image():
@@ -15,6 +15,7 @@ def test_every_image_question_gets_its_image():
         assert row["image"].tobytes() == images[row["image_id"]].tobytes()
         assert row["question_id"].startswith(f"{row['image_id']}-")
     kinds = set(rows["type"])
+    assert kinds <= set(TYPES)
     assert {"modality", "plane-closed", "finding", "caption"} <= kinds
     assert not any(kind.startswith("finding-") for kind in kinds)
 
@@ -37,5 +38,5 @@ def test_types_can_be_left_out_and_unknown_ones_are_named():
     everything, fewer = with_images(part, asked), with_images(part, asked, without=["caption", "finding"])
     assert set(everything["type"]) - set(fewer["type"]) == {"caption", "finding"}
     assert len(fewer) == sum(kind not in ("caption", "finding") for kind in everything["type"])
-    with pytest.raises(ValueError, match="captoin; expected some of caption"):
+    with pytest.raises(ValueError, match="captoin; expected some of modality, "):
         with_images(part, asked, without=["captoin"])
