@@ -10,8 +10,14 @@ from medmm_lib.data import medpix, phantom
 from medmm_lib.data.medpix_files import DataError
 from medmm_lib.data.schema import SPLITS
 
-PATIENTS = {"phantom": 240, "phantom_large": 2000}  # the larger one has the patients of the smaller one, and more
-SOURCES = (*PATIENTS, "medpix")
+# Embedded data: how it is made. The larger one of a kind has the patients of the smaller one, and more.
+PHANTOMS = {
+    "phantom": {"patients": 240},
+    "phantom_large": {"patients": 2000},
+    "phantom_films": {"patients": 600, "films": True},
+    "phantom_films_large": {"patients": 3000, "films": True},
+}
+SOURCES = (*PHANTOMS, "medpix")
 
 
 def load(name: str, root: str | Path | None = None) -> DatasetDict:
@@ -25,8 +31,8 @@ def load(name: str, root: str | Path | None = None) -> DatasetDict:
 
 def folder(name: str, root: str | Path | None = None) -> Path:
     """The folder that a source is read from; the phantom data is written into `artifacts/data` on first use."""
-    if name in PATIENTS:
-        return Path(root) if root else _phantom(name, patients=PATIENTS[name])
+    if name in PHANTOMS:
+        return Path(root) if root else _phantom(name, **PHANTOMS[name])
     if name != "medpix":
         raise DataError(f"unknown data {name!r}. There are: {', '.join(SOURCES)}")
     place = root or os.environ.get("MEDMM_DATA")

@@ -256,8 +256,8 @@ def test_two_processes_may_ask_for_the_data_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ARTIFACTS", tmp_path)
     draw = phantom.fill
 
-    def slower(folder, patients, size, seed):
-        draw(folder, 2, size, seed)
+    def slower(folder, patients, size, seed, films):
+        draw(folder, 2, size, seed, films)
         (other,) = tmp_path.glob("data/.phantom*")
         shutil.copytree(other, other.parent / other.name[1:].rpartition(".")[0])  # the other is done in the meantime
 
@@ -265,3 +265,15 @@ def test_two_processes_may_ask_for_the_data_at_once(tmp_path, monkeypatch):
     made = medmm_lib.data.folder("phantom")
     assert (made / "uid_list.json").is_file()
     assert [path.name for path in made.parent.iterdir()] == [made.name]
+
+
+def test_films_only(tmp_path):
+    phantom.write(tmp_path / "films", patients=40, films=True)
+    dataset = medmm_lib.data.load("phantom_films", tmp_path / "films")
+    rows = [row for part in dataset.values() for row in part]
+    assert {row["modality"] for row in rows} == {"XR"}
+    assert all(row["labels"]["No Finding"] is not None for row in rows)
+    present = {name for row in rows for name, value in row["labels"].items() if value == 1}
+    assert len(present) >= 10  # of 14, in forty patients
+    assert len({row["patient_id"] for row in rows}) == 40
+    assert len({row["caption"] for row in rows}) == len(rows)

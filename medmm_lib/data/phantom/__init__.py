@@ -27,9 +27,10 @@ from medmm_lib.data.phantom import texts
 from medmm_lib.data.phantom.patients import Patient, draw_patient
 
 
-def write(root: Path, *, patients: int = 240, size: int = 64, seed: int = 0) -> None:
+def write(root: Path, *, patients: int = 240, size: int = 64, seed: int = 0, films: bool = False) -> None:
     """Write the data set to the new folder `root`, with images of `size` × `size` pixels.
 
+    With `films` all patients are examined with chest films, and only with these.
     The same arguments give the same bytes. A patient depends on `seed`, its number and `size` only, not on how many
     patients there are. `root` appears whole or not at all; a folder that is already there is an error.
     """
@@ -39,7 +40,7 @@ def write(root: Path, *, patients: int = 240, size: int = 64, seed: int = 0) -> 
     root.parent.mkdir(parents=True, exist_ok=True)
     neighbour = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
     try:
-        fill(neighbour, patients, size, seed)
+        fill(neighbour, patients, size, seed, films)
         neighbour.chmod(0o755)
         neighbour.rename(root)
     except BaseException:
@@ -47,7 +48,7 @@ def write(root: Path, *, patients: int = 240, size: int = 64, seed: int = 0) -> 
         raise
 
 
-def fill(folder: Path, patients: int, size: int, seed: int) -> None:
+def fill(folder: Path, patients: int, size: int, seed: int, films: bool) -> None:
     """Write all files of the data set into an empty folder."""
     cases, descriptions, boxes, labels = [], [], {}, {}
     split: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
@@ -55,7 +56,7 @@ def fill(folder: Path, patients: int, size: int, seed: int) -> None:
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
     for number in range(patients):
-        patient = draw_patient(number, size, seed)
+        patient = draw_patient(number, size, seed, films)
         rng = np.random.default_rng([seed, number, 2])
         split[patient.split].append(patient.uid)
         images: dict[str, list[str]] = {"CT": [], "MR": [], "XR": []}

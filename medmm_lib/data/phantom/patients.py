@@ -15,6 +15,7 @@ from medmm_lib.data.schema import CHEXPERT_LABELS
 CONDITIONS: dict[str, tuple[Condition, ...]] = {"brain": BRAIN, "chest": CHEST, "abdomen": ABDOMEN}
 # A deck holds each brain condition twice, frequent chest conditions twice, all others once, and these healthy regions.
 HEALTHY_CARDS = ("brain", "brain", "brain", "chest", "chest", "chest", "abdomen", "abdomen")
+FILM_CARDS = ("chest", "chest", "chest")  # of a deck for films only, beside the conditions that films show
 FREQUENT = ("nodule", "consolidation", "effusion")
 BOX_NAMES = {
     "mass": "brain mass", "plaque": "demyelinating plaque", "cyst": "arachnoid cyst", "abscess": "brain abscess",
@@ -82,24 +83,25 @@ def split_of(number: int, seed: int) -> str:
     return {0: "dev", 1: "test"}.get(int(np.argwhere(order == number % 10)[0, 0]), "train")
 
 
-def draw_patient(number: int, size: int, seed: int) -> Patient:
+def draw_patient(number: int, size: int, seed: int, films: bool = False) -> Patient:
     """Draw patient `number` (from 0) with images of `size` pixels; depends on nothing but the arguments.
 
-    An ill patient has at least one image that shows the lesion; ValueError if ten drawings have none.
+    With `films` it is one with chest films only. An ill patient has at least one image that shows the lesion;
+    ValueError if ten drawings have none.
     """
     for attempt in range(10):
-        patient = draw_attempt(number, size, seed, attempt)
+        patient = draw_attempt(number, size, seed, attempt, films)
         names = [entry["name"] for view in patient.views for entry in view.picture.boxes]
         if patient.condition is None or any(not name.startswith("possible") for name in names):
             return patient
     raise ValueError(f"the lesion of {patient.uid} cannot be seen in images of {size} × {size} pixels")
 
 
-def draw_attempt(number: int, size: int, seed: int, attempt: int) -> Patient:
+def draw_attempt(number: int, size: int, seed: int, attempt: int, films: bool) -> Patient:
     """One drawing of a patient, whether or not an image cuts the lesion."""
     rng = np.random.default_rng([seed, number, 0, attempt])
     split = split_of(number, seed)
-    region, condition = draw_condition(number, split, seed)
+    region, condition = draw_condition(number, split, seed, films)
     low, high = condition.ages if condition else (18, 80)
     age, sex = int(rng.integers(low, high + 1)), str(rng.choice(["female", "male"]))
     side = str(rng.choice(condition.sides)) if condition else ""
@@ -112,11 +114,12 @@ def draw_attempt(number: int, size: int, seed: int, attempt: int) -> Patient:
         views = draw_ct(rng, noise, condition, side, place, size, int(rng.choice([2, 3])), draw_mm(rng, condition))
     else:
         shows = condition.shows if condition else (("CT",), ("XR",), ("CT", "XR"))[rng.integers(3)]
+        shows = ("XR",) if films else shows
         mm = draw_mm(rng, condition)
         views = []
         if "XR" in shows:
-            films = 1 if "CT" in shows else int(rng.choice([1, 2], p=[0.2, 0.8]))
-            device, possible, views = draw_films(rng, noise, condition, side, place, size, films, mm)
+            count = 1 if "CT" in shows else int(rng.choice([1, 2], p=[0.2, 0.8]))
+            device, possible, views = draw_films(rng, noise, condition, side, place, size, count, mm)
         if "CT" in shows:
             slices = int(rng.choice([1, 2])) if "XR" in shows else int(rng.choice([2, 3]))
             views = views + draw_ct(rng, noise, condition, side, place, size, slices, mm)
@@ -124,19 +127,19 @@ def draw_attempt(number: int, size: int, seed: int, attempt: int) -> Patient:
     return Patient(uid, split, region, age, sex, condition, place, side, device, possible, views)
 
 
-def draw_condition(number: int, split: str, seed: int) -> tuple[str, Condition | None]:
-    """The examined region and the condition (None is healthy).
+def draw_condition(number: int, split: str, seed: int, films: bool) -> tuple[str, Condition | None]:
+    """The examined region and the condition (None is healthy); with `films` one that chest films show.
 
     Patients are dealt from shuffled decks, so that every condition is there. Some conditions are held out: one dev or
     test patient in four has such a condition, and no training patient has.
     """
     ten = number // 10
-    everything = [condition for group in CONDITIONS.values() for condition in group]
-    if (split == "dev" and ten % 4 == 0) or (split == "test" and ten % 4 == 2):
+    everything = [c for group in CONDITIONS.values() for c in group if not films or "XR" in c.shows]
+    if not films and ((split == "dev" and ten % 4 == 0) or (split == "test" and ten % 4 == 2)):
         held_out = [condition for condition in everything if condition.held_out]
         condition = held_out[(ten // 2) % len(held_out)]
         return condition.region, condition
-    deck: list[tuple[str, Condition | None]] = [(region, None) for region in HEALTHY_CARDS]
+    deck: list[tuple[str, Condition | None]] = [(region, None) for region in (FILM_CARDS if films else HEALTHY_CARDS)]
     for condition in everything:
         twice = condition.region == "brain" or condition.kind in FREQUENT
         deck += [(condition.region, condition)] * (0 if condition.held_out else 2 if twice else 1)
