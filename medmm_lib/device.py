@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
 
 def describe() -> dict[str, str | int]:
     """The device's type, name and size, as a result records it."""
@@ -37,14 +39,19 @@ def precision() -> tuple[str, str]:
     return "fp32", "this CPU has neither amx_bf16 nor avx512_bf16"
 
 
+def autocast(model: torch.nn.Module) -> torch.autocast:
+    """The precision that models compute in here, as of `precision`, whatever their weights are stored in."""
+    name = precision()[0]
+    return torch.autocast(next(model.parameters()).device.type, DTYPES[name], enabled=name != "fp32")
+
+
 def matmul_flops(dtype: str, size: int = 1024, seconds: float = 0.5) -> float:
     """What this device reaches in a product of two square matrices of `size`, in FLOP/s; `dtype` as of `precision`.
 
     The best of several runs: a peak to measure a training against, not a promise.
     """
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     where = "cuda" if torch.cuda.is_available() else "cpu"
-    matrix = torch.randn(size, size, device=where).to(kinds[dtype])
+    matrix = torch.randn(size, size, device=where).to(DTYPES[dtype])
     best, until = math.inf, time.perf_counter() + seconds
     while time.perf_counter() < until:
         start = time.perf_counter()

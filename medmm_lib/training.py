@@ -5,9 +5,11 @@ the same weights as one that was not.
 """
 
 import logging
+import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -116,13 +118,46 @@ class StepTimes(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.start)
 
 
+class TimedTrainer(Trainer):
+    """The Trainer, with the median step's seconds since the last entry in each entry of its log."""
+
+    def __init__(self, model: torch.nn.Module, arguments: TrainingArguments, **others: object) -> None:
+        super().__init__(model, arguments, **others)
+        self._times = StepTimes()
+        self.add_callback(self._times)
+
+    def log(self, logs: dict[str, float], *arguments: object, **named: object) -> None:
+        """The Trainer's log, and `step_seconds`."""
+        if "loss" in logs:
+            logs = logs | {"step_seconds": float(np.median(self._times.seconds))}
+            self._times.seconds.clear()
+        super().log(logs, *arguments, **named)
+
+    @property
+    def step_seconds(self) -> float:
+        """The median step's, the optimiser's part included."""
+        return float(np.median([row["step_seconds"] for row in self.state.log_history if "step_seconds" in row]))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint in a folder. Those that a killed run had only begun to write are removed first.
+
+    The Trainer writes its own state last.
+    """
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+
+
 def train(trainer: Trainer, max_minutes: float = 0.0) -> bool:
     """Train, from the last checkpoint in the output folder if there is one. → whether all steps are done.
 
     After `max_minutes` (0: no limit) it stops with a checkpoint, and says how to go on.
     """
-    folder = Path(trainer.args.output_dir)
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    last = last_checkpoint(Path(trainer.args.output_dir))
     if last:
         LOG.warning("going on from %s", last)
     trainer.remove_callback(PrinterCallback)  # the losses are in trainer.state.log_history

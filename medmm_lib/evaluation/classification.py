@@ -1,6 +1,6 @@
 """Classification with several labels a case, each present, absent or unknown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +39,7 @@ def classification_metrics(
     if len(set(names)) < len(names):
         raise ValueError("two classes have the same name")
     known = (labels == 0) | (labels == 1)
-    both = [name for name, column in zip(names, labels.T, strict=True) if {0, 1} <= set(column)]
-    statistics = {
-        name: auc_statistic(probabilities[known[:, place], place], labels[known[:, place], place], known[:, place])
-        for place, name in enumerate(names)
-        if name in both
-    }
+    statistics = auc_statistics(probabilities, labels, names)
     right = ((probabilities >= 0.5) == (labels == 1)) | ~known
     rows = known.any(1)
 
@@ -52,20 +47,42 @@ def classification_metrics(
         with np.errstate(invalid="ignore"):
             return weights[:, rows] @ right.all(1)[rows] / weights[:, rows].sum(1)
 
-    def mean_auc(weights: np.ndarray) -> np.ndarray:
-        # A resample can lack one outcome of a rare class; the mean is over the others then.
-        values = np.stack([statistic(weights) for statistic in statistics.values()])
+    undefined = Estimate(float("nan"), float("nan"), float("nan"))
+    return Classification(
+        mean_auc=interval(mean_of(statistics), groups, seed=seed) if statistics else undefined,
+        all_labels_right=interval(accuracy, groups, seed=seed),
+        auc={name: interval(statistic, groups, seed=seed) for name, statistic in statistics.items()},
+        without_both_outcomes=[name for name in names if name not in statistics],
+    )
+
+
+def auc_statistics(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Statistic]:
+    """The AUC of each class that has both outcomes, by name, as statistics of weights [B, N].
+
+    `scores` and `labels` are [N, C], labels as in `classification_metrics`; scores may be any numbers.
+    """
+    scores, labels = np.asarray(scores, dtype=float), np.asarray(labels, dtype=float)
+    known = (labels == 0) | (labels == 1)
+    return {
+        name: auc_statistic(scores[known[:, at], at], labels[known[:, at], at], known[:, at])
+        for at, name in enumerate(names)
+        if {0, 1} <= set(labels[:, at])
+    }
+
+
+def mean_of(statistics: Mapping[str, Statistic]) -> Statistic:
+    """The mean of several statistics.
+
+    A resample can lack one outcome of a rare class; the mean is over the others then.
+    """
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        values = np.stack([one(weights) for one in statistics.values()])
         seen = ~np.isnan(values)
         with np.errstate(invalid="ignore"):
             return np.where(seen, values, 0).sum(0) / seen.sum(0)
 
-    undefined = Estimate(float("nan"), float("nan"), float("nan"))
-    return Classification(
-        mean_auc=interval(mean_auc, groups, seed=seed) if statistics else undefined,
-        all_labels_right=interval(accuracy, groups, seed=seed),
-        auc={name: interval(statistic, groups, seed=seed) for name, statistic in statistics.items()},
-        without_both_outcomes=[name for name in names if name not in both],
-    )
+    return statistic
 
 
 def auc_statistic(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> Statistic:

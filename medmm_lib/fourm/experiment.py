@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from medmm_kernels import MaskSpec
 from medmm_lib import sources
-from medmm_lib.evaluation.intervals import interval, mean, paired_difference
+from medmm_lib.evaluation.arms import beside_first
 from medmm_lib.fourm.mixture import mask_spec
 from medmm_lib.fourm.model import FourM
 from medmm_lib.fourm.pretraining import MaskedTrainer, per_modality, pretrain, sample_losses, step
@@ -144,25 +144,20 @@ def comparison(arms: Mapping[str, Sequence[Trained]], studies: Studies, names: S
     of the first arm with its interval and p-value; over patients, of losses averaged over seeds. `seeds`: the spread,
     standard deviation, between seeds, NaN for one. `step_ms`, `tokens` (seen), `parameters`.
     """
-    rows, first = [], None
+    losses: dict[str, dict[str, np.ndarray]] = {name: {} for name in (*names, "all")}  # modality → arm → [seeds, N]
+    costs = []
     for arm, runs in arms.items():
-        losses = np.stack([run.losses for run in runs])  # [seeds, N, M]
+        each = np.stack([run.losses for run in runs])  # [seeds, N, M]
         index = [runs[0].model.shape.names.index(name) for name in names]
-        columns = {name: losses[..., m] for name, m in zip(names, index, strict=True)}
-        columns["all"] = np.nanmean(losses[..., index], axis=-1)
-        first = first or {name: values.mean(0) for name, values in columns.items()}
-        for name, values in columns.items():
-            estimate = interval(mean(values.mean(0)), studies.patients)
-            lead = paired_difference(values.mean(0), first[name], studies.patients)
-            spread = np.nanmean(values, axis=1).std(ddof=1) if len(runs) > 1 else np.nan
-            rows.append({
-                "arm": arm, "modality": name, "loss": estimate.value, "low": estimate.low, "high": estimate.high,
-                "seeds": float(spread), "difference": lead.value, "difference_low": lead.low,
-                "difference_high": lead.high, "p": lead.p,
-                "step_ms": 1000 * np.median([run.step_seconds for run in runs]), "tokens": runs[0].tokens,
-                "parameters": runs[0].parameters,
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+        for name, m in zip(names, index, strict=True):
+            losses[name][arm] = each[..., m]
+        losses["all"][arm] = np.nanmean(each[..., index], axis=-1)
+        step_ms = 1000 * float(np.median([run.step_seconds for run in runs]))
+        costs.append({"arm": arm, "step_ms": step_ms, "tokens": runs[0].tokens, "parameters": runs[0].parameters})
+    tables = [beside_first(part, studies.patients).assign(modality=name) for name, part in losses.items()]
+    table = pd.concat(tables).rename(columns={"value": "loss"}).merge(pd.DataFrame(costs), on="arm")
+    order = {arm: place for place, arm in enumerate(arms)}
+    return table.sort_values("arm", key=lambda column: column.map(order), kind="stable", ignore_index=True)
 
 
 def step_flops(setup: Setup, studies: Studies) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from medmm_kernels import MaskedBatch, MaskSpec, mask_batch
 from medmm_lib import training
@@ -32,7 +32,7 @@ def step(
     return model(masked, {name: as_input(pixels) for name, pixels in tokens.pixels.items()}), masked
 
 
-class MaskedTrainer(Trainer):
+class MaskedTrainer(training.TimedTrainer):
     """The Trainer, with masking inside the step and held-out losses of every modality under fixed masks."""
 
     def __init__(
@@ -58,8 +58,6 @@ class MaskedTrainer(Trainer):
             optimizers=(MuonAdamW(model, arguments, MUON_RATE), None),
         )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
         self.spec, self.held_out, self.held_out_spec = spec, held_out, held_out_spec
-        self._times = training.StepTimes()
-        self.add_callback(self._times)
         self._tokens: list[torch.Tensor] = []
         self._since_log: list[Losses] = []
 
@@ -81,10 +79,9 @@ class MaskedTrainer(Trainer):
         if "loss" in logs:
             sums, counts = (torch.cat(part).sum(0) for part in list(zip(*self._since_log, strict=True))[1:])
             logs = logs | {f"train_{name}": loss for name, loss in per_modality(self.model, sums, counts).items()}
-            logs |= {"step_seconds": float(np.median(self._times.seconds)), "seconds": sum(self._times.seconds)}
-            logs["tokens"] = int(sum(self._tokens))
-            for kept in (self._since_log, self._times.seconds, self._tokens):
-                kept.clear()
+            logs |= {"seconds": sum(self._times.seconds), "tokens": int(sum(self._tokens))}
+            self._since_log.clear()
+            self._tokens.clear()
         super().log(logs, *arguments, **named)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:

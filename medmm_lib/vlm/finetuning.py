@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
@@ -65,7 +64,7 @@ class Tuned:
     @property
     def step_seconds(self) -> float:
         """The median step's, the optimiser's part included."""
-        return float(np.median([row["step_seconds"] for row in self.log if "step_seconds" in row]))
+        return self.trainer.step_seconds
 
     @property
     def trained(self) -> int:

@@ -26,7 +26,7 @@ from medmm_lib import device
 from medmm_lib.vlm.bases import BASES
 from medmm_lib.vlm.collator import ANSWER, Collator
 from medmm_lib.vlm.inference import answer
-from medmm_lib.vlm.loading import DTYPES, fetch
+from medmm_lib.vlm.loading import fetch
 from medmm_lib.vlm.training import BATCH, Rows
 
 CHOICES = 64  # answers that a CLIP-like model chooses among, at most
@@ -44,7 +44,7 @@ def opened(name: str, training: Dataset, *, longest: int = 32, batch_size: int =
     Raises `BaseUnavailable` for a model that can't be had, and `ValueError` for one of another kind.
     """
     kind = fetch(AutoConfig, name).model_type
-    dtype = DTYPES[device.precision()[0]] if torch.cuda.is_available() else torch.float32
+    dtype = device.DTYPES[device.precision()[0]] if torch.cuda.is_available() else torch.float32
     where = "cuda" if torch.cuda.is_available() else "cpu"
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         processor = fetch(AutoProcessor, name)

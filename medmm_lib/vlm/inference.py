@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from medmm_lib import paths
+from medmm_lib import device, paths
 from medmm_lib.evaluation.degenerate import degenerate
 from medmm_lib.evaluation.text import text_scores
 from medmm_lib.vlm.collator import Collator
-from medmm_lib.vlm.training import BATCH, Rows, autocast
+from medmm_lib.vlm.training import BATCH, Rows
 
 SCORES = ("exact_match", "token_f1", "rouge_l")  # that a prediction is written with
 
@@ -37,7 +37,7 @@ def answer(
     for start in range(0, len(rows), batch_size):
         batch = collator.questions([rows[k] for k in range(start, min(start + batch_size, len(rows)))])
         batch = batch.to(next(model.parameters()).device)
-        with autocast(model):
+        with device.autocast(model):
             made = model.generate(**batch, max_new_tokens=longest, pad_token_id=tokeniser.pad_token_id, **options)
         texts += tokeniser.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     texts = [text.strip() for text in texts]

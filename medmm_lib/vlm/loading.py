@@ -16,7 +16,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 from medmm_lib import device
 
 PRECISIONS = ("4-bit", "8-bit", "bf16", "fp32")
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class BaseUnavailable(OSError):
@@ -32,9 +31,9 @@ def load(base: str | Path, precision: str = "4-bit", *, checkpointing: bool = Fa
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
-    options: dict[str, object] = {"dtype": DTYPES.get(precision, torch.float32)}
+    options: dict[str, object] = {"dtype": device.DTYPES.get(precision, torch.float32)}
     if precision == "4-bit":
-        compute = DTYPES[device.precision()[0]]
+        compute = device.DTYPES[device.precision()[0]]
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
         )
@@ -66,7 +65,7 @@ def _keep_as_it_is(layer: Linear4bit | Linear8bitLt) -> None:
     if isinstance(layer, Linear4bit):
         layer.support_avx512bf16_for_cpu = False
     if layer.bias is not None:
-        layer.bias.data = layer.bias.data.to(DTYPES[device.precision()[0]])
+        layer.bias.data = layer.bias.data.to(device.DTYPES[device.precision()[0]])
 
 
 def load_processor(base: str | Path) -> ProcessorMixin:

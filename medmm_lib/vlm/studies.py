@@ -8,8 +8,8 @@ import pandas as pd
 from datasets import Dataset, concatenate_datasets
 from torch import nn
 
+from medmm_lib.evaluation.arms import beside_first
 from medmm_lib.evaluation.closed import answer as closed_answer
-from medmm_lib.evaluation.intervals import interval, mean, paired_difference
 from medmm_lib.evaluation.text import text_scores
 from medmm_lib.vlm.adapters import ATTENTION, PROJECTIONS
 from medmm_lib.vlm.collator import Collator
@@ -164,24 +164,17 @@ def comparison(runs: Mapping[str, Sequence[Measured]], patients: Sequence[str]) 
     patients, the difference to the first arm (`_difference`, `_difference_low`, `_difference_high`, `_p`) and `_seeds`,
     the standard deviation between seeds (NaN for one); `trained`, `stored_bytes`, `step_ms`.
     """
-    rows, first = [], None
-    for arm, measured in runs.items():
-        values = {
-            "loss": np.stack([run.losses for run in measured]),
-            "closed": np.stack([run.closed for run in measured]),
-        }
-        first = first or {name: part.mean(0) for name, part in values.items()}
-        row: dict[str, object] = {"arm": arm}
-        for name, part in values.items():
-            estimate = interval(mean(part.mean(0)), patients)
-            lead = paired_difference(part.mean(0), first[name], patients)
-            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-            row |= {f"{name}_difference": lead.value, f"{name}_difference_low": lead.low}
-            row |= {f"{name}_difference_high": lead.high, f"{name}_p": lead.p}
-            row[f"{name}_seeds"] = np.nanmean(part, axis=1).std(ddof=1) if len(measured) > 1 else np.nan
-        row |= {"trained": measured[0].trained, "stored_bytes": measured[0].stored_bytes}
-        rows.append(row | {"step_ms": float(np.median([run.step_ms for run in measured]))})
-    return pd.DataFrame(rows)
+    tables = []
+    for name, scores in (("loss", "losses"), ("closed", "closed")):
+        each = {arm: np.stack([getattr(run, scores) for run in measured]) for arm, measured in runs.items()}
+        table = beside_first(each, patients).set_index("arm")
+        tables.append(table.rename(columns=lambda column, name=name: name if column == "value" else f"{name}_{column}"))
+    costs = [
+        {"trained": measured[0].trained, "stored_bytes": measured[0].stored_bytes,
+         "step_ms": float(np.median([run.step_ms for run in measured]))}
+        for measured in runs.values()
+    ]  # fmt: skip
+    return pd.concat([*tables, pd.DataFrame(costs, index=list(runs))], axis=1).reset_index(names="arm")
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Training on questions and answers through the Hugging Face Trainer, and what a model loses on held-out ones."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import BatchFeature, EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerState, TrainingArguments
+from transformers import BatchFeature, EarlyStoppingCallback, PreTrainedModel, TrainingArguments
 
 from medmm_lib import device, training
 from medmm_lib.vlm.collator import IGNORED, Collator
-from medmm_lib.vlm.loading import DTYPES
 
 Rows = Sequence[Mapping[str, Any]]  # image, question, answer: a `datasets.Dataset`, or a list of dictionaries
 BATCH = 32  # questions, in evaluation
@@ -38,8 +36,8 @@ class Schedule:
     warm_up: float = 0.05
 
 
-class AnswerTrainer(Trainer):
-    """The Trainer; it measures losses answer by answer, and keeps the time of steps in its log."""
+class AnswerTrainer(training.TimedTrainer):
+    """The Trainer; it measures losses answer by answer."""
 
     def __init__(
         self, model: nn.Module, arguments: TrainingArguments, collator: Collator, rows: Rows, held_out: Rows | None
@@ -55,15 +53,6 @@ class AnswerTrainer(Trainer):
         )  # what is evaluated on is `held_out`; the Trainer only wants to see some data set
         self.collator, self.held_out = collator, held_out
         self.finished = False  # whether it was trained to its end, and not to a time limit
-        self._times = training.StepTimes()
-        self.add_callback(self._times)
-
-    def log(self, logs: dict[str, float], *arguments: object, **named: object) -> None:
-        """The Trainer's log, and the median step's seconds since the last one."""
-        if "loss" in logs:
-            logs = logs | {"step_seconds": float(np.median(self._times.seconds))}
-            self._times.seconds.clear()
-        super().log(logs, *arguments, **named)
 
     def compute_loss(
         self, model: nn.Module, inputs: BatchFeature, return_outputs: bool = False,
@@ -101,12 +90,6 @@ class AnswerTrainer(Trainer):
         return metrics
 
 
-def autocast(model: nn.Module) -> torch.autocast:
-    """The precision that models compute in here, as of `device.precision`, whatever their weights are stored in."""
-    name = device.precision()[0]
-    return torch.autocast(next(model.parameters()).device.type, DTYPES[name], enabled=name != "fp32")
-
-
 def answer_scores(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores in fp32 of the tokens to predict, [tokens, vocabulary], and the labels, [B, T], from the first of them on.
 
@@ -128,7 +111,7 @@ def answer_losses(
     nats, tokens = [], []
     for start in range(0, len(rows), batch_size):
         batch = collator([rows[k] for k in range(start, min(start + batch_size, len(rows)))])
-        with autocast(model):
+        with device.autocast(model):
             scores, labels = answer_scores(model, batch.to(next(model.parameters()).device))
         asked = labels != IGNORED
         losses = torch.zeros(labels.shape, dtype=torch.float64)
@@ -161,8 +144,7 @@ def fit(
             "save_strategy": "steps", "save_steps": every, "save_total_limit": 2,  # the best and the last
             "restore_callback_states_from_checkpoint": True,
         }  # fmt: skip
-    _remove_unfinished(folder)
-    resumes = any(folder.glob("checkpoint-*"))
+    resumes = training.last_checkpoint(folder) is not None
     settings = training.arguments(
         folder, steps=schedule.steps, batch_size=schedule.batch_size, learning_rate=schedule.learning_rate,
         seed=schedule.seed, gradient_accumulation_steps=schedule.accumulation, max_grad_norm=schedule.clipping,
@@ -175,12 +157,3 @@ def fit(
         trainer.add_callback(EarlyStoppingCallback(patience))
     trainer.finished = training.train(trainer, max_minutes)
     return trainer
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove checkpoints that a killed run had begun to write: the Trainer writes its own state last."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from medmm_lib.device import autocast
 from medmm_lib.evaluation import predictions as scoring
 from medmm_lib.vlm import inference
 from medmm_lib.vlm.finetuning import finetune
-from medmm_lib.vlm.training import autocast
 from tests.vlm import small
 
 
