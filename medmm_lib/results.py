@@ -128,6 +128,20 @@ def promote(profile: str, chapter: str) -> Path:
     return target
 
 
+def with_records(record: RunRecord) -> dict[str, dict[str, Any]]:
+    """What a page can show of a study: this run and the chapter's results of record, by title; stale ones are marked.
+
+    Each has `metrics`, `curves` and `parameters`.
+    """
+    own = {"metrics": record.metrics, "curves": record.curves, "parameters": record.parameters}
+    told = {f"this run ({record.data.get('name', record.profile)})": own}
+    current = sources.code_hash(record.chapter)
+    for one in of_record(record.chapter).values():
+        stale = "" if one["code_hash"] == current else "; stale: made by older code"
+        told[f"of record ({one['data']['name']}, {one['start'][:10]}{stale})"] = one
+    return told
+
+
 def card(record: dict[str, Any]) -> None:
     """Display the run card that ends every chapter, as a table."""
     git, data, machine = record["git"], record["data"], record["device"]

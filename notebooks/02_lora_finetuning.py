@@ -559,11 +559,7 @@ TOLD = {
     "flags": "**Flagged questions.** Trained with and without the questions that the quality flags remove, tested without them.",
     "leak": "**A leak.** Half of the test questions, drawn at random, take the place of training questions: other questions on the same images. Both arms are tested on the other half. The difference is how much a split by question flatters.",
 }
-records = results.of_record(CHAPTER)
-told_by = {f"this run ({data})": {"metrics": record.metrics, "curves": record.curves, "parameters": parameters}}
-for one in records.values():
-    stale = "" if one["code_hash"] == sources.code_hash(CHAPTER) else "; stale: made by older code"
-    told_by[f"of record ({one['data']['name']}, {one['start'][:10]}{stale})"] = one
+told_by = results.with_records(record)
 
 for name, text in TOLD.items():
     runs_of = {title: one for title, one in told_by.items() if f"study_{name}" in one["curves"]}
