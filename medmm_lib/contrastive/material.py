@@ -48,7 +48,7 @@ class Material:
 
     @classmethod
     def of(cls, dataset: DatasetDict, labels: Labels, side: int, text: str, fingerprint: str) -> "Material":
-        """From a data set in the schema; `text`, one of `TEXTS` (else ValueError), is the field that is learned from."""
+        """From a data set in the schema; `text` is the field that is learned from. Raises ValueError for another."""
         if text not in TEXTS:
             raise ValueError(f"text is {text!r}; expected {' or '.join(TEXTS)}")
         parts = {
