@@ -1,6 +1,7 @@
 """Training an image tower towards the texts' embeddings."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -38,18 +39,20 @@ class Alignment(nn.Module):
 
     def forward(self, pixels: torch.Tensor, targets: torch.Tensor, caption: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss of a batch; rows with the same `caption` [B] have the same text."""
-        images, texts, same = self.tower(pixels), self.texts(targets), caption[:, None] == caption
-        scale = self.log_scale.exp().clamp(max=100)  # as CLIP caps it
+        images, texts = self.tower(pixels), self.texts(targets)
+        if self.loss == "infonce":
+            self.log_scale.data.clamp_(max=math.log(100))  # as CLIP caps it
+        scale = self.log_scale.exp()
         with torch.autocast(images.device.type, enabled=False):
             if self.loss == "margin":
-                return {"loss": losses.margin(images, texts, same)}
+                return {"loss": losses.margin(images, texts, caption)}
             if self.loss == "infonce":
-                return {"loss": losses.infonce(images, texts, same, scale)}
-            return {"loss": losses.sigmoid(images, texts, same, scale, self.bias)}
+                return {"loss": losses.infonce(images, texts, caption, scale)}
+            return {"loss": losses.sigmoid(images, texts, caption, scale, self.bias)}
 
 
 def align(
-    tower: Tower, pixels: torch.Tensor, targets: torch.Tensor, captions: list[str], loss: str, schedule: Schedule,
+    tower: Tower, pixels: torch.Tensor, targets: torch.Tensor, captions: Sequence[str], loss: str, schedule: Schedule,
     folder: Path, *, key: str, **options: float,
 ) -> tuple[Alignment, Fitted]:  # fmt: skip
     """Train `tower` on images [N, side, side] uint8 and their captions' targets [N, text width]; `options` go to `fit`.

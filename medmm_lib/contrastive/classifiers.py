@@ -75,8 +75,14 @@ def tune(
     tower: Tower, pixels: torch.Tensor, labels: np.ndarray, loss: str, schedule: Schedule, folder: Path, *, key: str,
     **options: float,
 ) -> tuple[Classifier, Fitted]:  # fmt: skip
-    """Fine-tune a whole tower, which is changed, on images [N, side, side] uint8 with labels [N, C]."""
-    known = torch.from_numpy(labels).float()
+    """Fine-tune a whole tower, which is changed, on images [N, side, side] uint8 with labels [N, C].
+
+    Images without any known label are left out; raises ValueError where none is left.
+    """
+    rows = np.flatnonzero(~np.isnan(labels).all(1))
+    if not len(rows):
+        raise ValueError(f"none of {len(labels)} images has a known label")
+    pixels, known = pixels[torch.from_numpy(rows)], torch.from_numpy(labels[rows]).float()
     torch.manual_seed(schedule.seed)
     model = Classifier(tower, labels.shape[1], loss)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from medmm_lib.contrastive.answering import Answerer, Questions, right, train
 from medmm_lib.contrastive.architectures import ARCHITECTURES, Adapters, Task, sized, train_language, weights
 from medmm_lib.contrastive.fitting import Fitted, Schedule, kept_mib
 from medmm_lib.evaluation.arms import beside_first, spread
 
-STATES = 4  # numbers of 4 bytes a trained weight takes in training: itself, its gradient and two running means
 WAYS = ("new parts only", "everything")
 
 
@@ -37,9 +37,19 @@ class Exam:
         return Task(self.pixels[0].shape[-1], patch, self.words, self.longest, self.answers)
 
     def of_kind(self, kind: int) -> "Exam":
-        """Only questions on images of that kind."""
+        """Only questions on images of that kind. Raises ValueError where training or test has none."""
         parts = tuple(part.select(np.flatnonzero(part.kind.numpy() == kind)) for part in self.questions)
+        if not all(map(len, parts)):
+            raise ValueError(
+                f"no question is about an image of kind {kind}: new_kind names a modality that is not there"
+            )
         return replace(self, questions=parts, key=f"{self.key} kind {kind}")
+
+    def answered_as(self, other: "Exam") -> "Exam":
+        """Only questions whose answers the training questions of `other` have: nobody can give one never heard of."""
+        known = other.questions[0].answer.unique()
+        parts = tuple(part.select(np.flatnonzero(torch.isin(part.answer, known).numpy())) for part in self.questions)
+        return replace(self, questions=parts, key=f"{self.key} answered as {other.key}")
 
     def known_kinds(self) -> "Exam":
         """The same, all images taken for one kind."""
@@ -66,7 +76,8 @@ def compare(
 
     Columns: those of `beside_first` (share of test questions answered right), `anothers` (the same with another
     patient's image), patch, tokens (of an image), parameters, trained, memory_mib (weights, gradients, optimiser and
-    what a step keeps for the backward pass), step_ms, language_s (the language model's own training before).
+    what a step keeps for the backward pass, all in fp32), step_ms, language_s (the language model's own training
+    before).
     """
     exam = exam.known_kinds()
     pixels, test = exam.pixels[1], exam.questions[1]
@@ -83,12 +94,22 @@ def compare(
             kept = kept_mib(_one_step(model, exam, schedule.batch_size), model.parameters())
             costs.append({
                 "arm": name, "patch": patch, "tokens": (pixels.shape[-1] // patch) ** 2, "parameters": own,
-                "trained": learned, "memory_mib": kept + 4 * (own + (STATES - 1) * learned) / 2**20,
+                "trained": learned, "memory_mib": kept + _training_mib(model),
                 "step_ms": 1000 * float(np.median([fitted.step_seconds for _, fitted, _ in runs])),
                 "language_s": float(np.mean([before for _, _, before in runs])), "anothers": float(without.mean()),
             })  # fmt: skip
         tables.append(beside_first(scores, test.patients).merge(pd.DataFrame(costs), on="arm"))
     return pd.concat(tables, ignore_index=True)
+
+
+def _training_mib(model: Answerer) -> float:
+    """MiB of all weights, and of gradients and running means of those that are trained, in fp32.
+
+    Muon keeps one running mean of the matrices of linear layers, AdamW two of all others.
+    """
+    matrices = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    kept = (1 + p.requires_grad * (2 if id(p) in matrices else 3) for p in model.parameters())
+    return 4 * sum(count * p.numel() for count, p in zip(kept, model.parameters(), strict=True)) / 2**20
 
 
 def _one_step(model: Answerer, exam: Exam, batch_size: int) -> Callable[[], torch.Tensor]:
@@ -106,10 +127,11 @@ def further(
     """What a new kind of image takes: trained on questions of kind 0, then on those of kind 1 alone.
 
     Either only what the new kind brings is trained (its patch projection and its embedding), or everything that was
-    trained before, too, each for as many steps as `later` has. Columns: arm, way, steps, retrained (weights), seconds,
+    trained before, too, each for as many steps as `later` has. Only questions with answers that the old kinds have
+    count. Columns: arm, way, steps, retrained (weights), seconds,
     and shares of test questions answered right: `new_before`, `new` and `old_before`, `old` after, each with `_seeds`.
     """
-    old, new = exam.of_kind(0), exam.of_kind(1)
+    old, new = exam.of_kind(0), exam.of_kind(1).answered_as(exam.of_kind(0))
     rows = []
     for name in ARCHITECTURES:
         firsts = [trained(name, old, patch, budget, replace(schedule, seed=seed), folder)[0] for seed in seeds]

@@ -7,6 +7,7 @@ import torch
 
 from medmm_lib.contrastive.fitting import asked
 from medmm_lib.contrastive.tower import Tower
+from medmm_lib.evaluation.controls import of_other_patients
 from medmm_lib.evaluation.saliency import pointing
 
 Box = dict[str, object]  # of the schema: `box` (x0, y0, x1, y1 in 0 to 1) and `name`
@@ -25,6 +26,16 @@ def region(boxes: Sequence[Box], side: int) -> np.ndarray:
         x0, y0, x1, y1 = (float(share) * side for share in box["box"])
         covered[int(y0) : max(int(y0) + 1, round(y1)), int(x0) : max(int(x0) + 1, round(x1))] = 1
     return covered
+
+
+def of_others(boxes: Sequence[Sequence[Box] | None], patients: Sequence[str], seed: int) -> list[Sequence[Box] | None]:
+    """The control: each image with boxes is given those of another patient. A map that only knows where lesions tend to
+    be does as well on these."""
+    there = [row for row, own in enumerate(boxes) if own]
+    given: list[Sequence[Box] | None] = [None] * len(boxes)
+    for row, other in zip(there, of_other_patients([patients[row] for row in there], seed), strict=True):
+        given[row] = boxes[there[other]]
+    return given
 
 
 def pointed(looked: np.ndarray, boxes: Sequence[Sequence[Box] | None]) -> tuple[np.ndarray, np.ndarray]:

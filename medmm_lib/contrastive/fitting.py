@@ -27,13 +27,16 @@ class Schedule:
     seed: int
 
 
+class Unfinished(RuntimeError):
+    """A training that was stopped by its time limit; the message says how to go on."""
+
+
 @dataclass(frozen=True)
 class Fitted:
-    """How a training went. `log`: the Trainer's; `finished`: all steps are done."""
+    """How a training went. `log`: the Trainer's."""
 
     log: list[dict[str, float]]
     step_seconds: float
-    finished: bool
 
     @property
     def losses(self) -> list[dict[str, float]]:
@@ -49,9 +52,9 @@ def fit(
 
     `model(**collate(rows, draw))` returns a dictionary with `loss`. With `save_steps` it leaves checkpoints in a folder
     of its own below `folder`, and a run with the same `schedule` and `key` goes on from the last one; `key` tells data
-    and model from others. After `max_minutes` (0: no limit) it stops with a checkpoint. Raises `TypeError` for a model
-    of transformers itself: it would be saved under its weights' old names and come back without them (journal), so it
-    has to be held in a module of ours.
+    and model from others. After `max_minutes` (0: no limit) it leaves a checkpoint and raises `Unfinished`: nothing
+    should be built on half a training. Raises `TypeError` for a model of transformers itself: it would be saved under
+    its weights' old names and come back without them (journal), so it has to be held in a module of ours.
     """
     if hasattr(model, "save_pretrained"):
         raise TypeError(f"{type(model).__name__} saves itself under other names; hold it in a module of this package")
@@ -71,9 +74,11 @@ def fit(
         train_dataset=training.Draws([rows], [1.0], schedule.steps * schedule.batch_size, schedule.seed),
         optimizers=(MuonAdamW(model, settings, MUON_RATE), None),
     )  # fmt: skip
-    finished = training.train(trainer, max_minutes)
+    if not training.train(trainer, max_minutes):
+        done = f"{trainer.state.global_step} of {schedule.steps} steps"
+        raise Unfinished(f"stopped after {max_minutes:g} minutes, {done}: run the same again to go on from there")
     model.eval()
-    return Fitted(trainer.state.log_history, trainer.step_seconds, finished)
+    return Fitted(trainer.state.log_history, trainer.step_seconds)
 
 
 @torch.no_grad()

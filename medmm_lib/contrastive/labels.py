@@ -25,9 +25,12 @@ class Labels:
     fields: tuple[str, ...]  # of records; empty: CheXpert's
 
     def values(self, rows: Dataset) -> np.ndarray:
-        """1 present, 0 absent, NaN unknown or uncertain: [N, classes]."""
+        """1 present, 0 absent, NaN unknown or uncertain: [N, classes]. Raises ValueError where nothing is known."""
         if not self.fields:
-            table = np.array([[row[name] for name in self.names] for row in rows["labels"]], dtype=float)
+            labelled = [row or {} for row in rows["labels"]]
+            table = np.array([[row.get(name) for name in self.names] for row in labelled], dtype=float)
+            if not np.isfinite(table).any():
+                raise ValueError("these data have no CheXpert labels; set labels to records")
             return np.where((table == 0) | (table == 1), table, np.nan)
         columns = []
         for name in self.names:

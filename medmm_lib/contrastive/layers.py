@@ -25,7 +25,7 @@ class Attention(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query(x), key, value))
         mask = None if seen is None or causal else seen[:, None, None]
         # In bf16 on a CPU, the fused kernel's backward takes four times as long.
-        with torch.autocast(x.device.type, enabled=x.is_cuda):
+        with torch.autocast(x.device.type, enabled=x.is_cuda and torch.is_autocast_enabled("cuda")):
             if not x.is_cuda:
                 q, k, v = q.float(), k.float(), v.float()
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)

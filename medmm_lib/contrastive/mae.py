@@ -59,7 +59,7 @@ class MAE(nn.Module):
                 attn_implementation="eager",  # in bf16 on a CPU, the fused kernel's backward takes four times as long
             )
         )  # fmt: skip
-        # Built from a configuration, transformers' model has all-zero positions in its decoder at least, frozen.
+        # Built from a configuration, transformers' model has all-zero positions, frozen.
         for table in (self.model.vit.embeddings.position_embeddings, self.model.decoder.decoder_pos_embed):
             table.data = positions(shape.grid, table.shape[-1])[None]
 

@@ -38,10 +38,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Material:
-    """All splits. `key` tells these data from others."""
+    """Training and test images. `key` tells these data from others."""
 
     train: Part
-    validation: Part
     test: Part
     labels: Labels
     key: str
@@ -53,7 +52,7 @@ class Material:
             raise ValueError(f"text is {text!r}; expected {' or '.join(TEXTS)}")
         parts = {
             split: Part(pictures(rows, side), labels.values(rows), list(rows[text]), list(rows["patient_id"]))
-            for split, rows in dataset.items()
+            for split, rows in ((split, dataset[split]) for split in ("train", "test"))
         }
         return cls(**parts, labels=labels, key=sources.json_hash([fingerprint, side, text, labels.names]))
 

@@ -38,21 +38,21 @@ class Setup:
     folder: Path
     key: str  # tells material and MAE from others
 
-    def tower(self, mae: MAE | None = None, seed: int = 0) -> Tower:
-        """A tower that starts as the MAE's encoder, or as that of another `mae`."""
+    def tower(self, seed: int, mae: MAE | None = None) -> Tower:
+        """A tower that starts as the MAE's encoder, or as that of another `mae`; its other weights by the seed."""
         torch.manual_seed(seed)
         return Tower(mae or self.mae, self.dim)
 
     def aligned(
-        self, seed: int, *, loss: str | None = None, targets: torch.Tensor | None = None, name: str = "",
-        **options: float,
+        self, seed: int, *, loss: str | None = None, targets: torch.Tensor | None = None,
+        captions: Sequence[str] | None = None, name: str = "", **options: float,
     ) -> tuple[Alignment, Fitted]:  # fmt: skip
-        """A tower trained towards the texts' targets; `name` tells other `targets` from the language model's."""
+        """A tower trained towards the texts' targets; `name` tells other `targets` and `captions` from the usual."""
         part, rows = self.material.train, torch.from_numpy(self.material.train.told)
         targets = self.targets()[0] if targets is None else targets
-        key = f"{self.key} {self.language_model} {self.pooling} {name}"
+        key = f"{self.key} {self.language_model} {self.pooling} {self.dim} {name}"
         return align(
-            self.tower(seed=seed), part.pixels[rows], targets, part.said, loss or self.loss,
+            self.tower(seed), part.pixels[rows], targets, captions or part.said, loss or self.loss,
             replace(self.aligning, seed=seed), self.folder / "alignment", key=key, **options,
         )  # fmt: skip
 
@@ -112,13 +112,16 @@ def targets(setup: Setup, seeds: Sequence[int]) -> pd.DataFrame:
         f"language model, {setup.pooling}": ([learned, held_out], {}),
         f"language model, {last}": (setup.targets(last), {"name": last}),
         BAG_OF_WORDS: (words, {"name": BAG_OF_WORDS}),
-        "another patient's text": ([learned[torch.from_numpy(exchanged)], held_out], {"name": "exchanged"}),
+        "another patient's text": (
+            [learned[torch.from_numpy(exchanged)], held_out],
+            {"name": "exchanged", "captions": [part.said[k] for k in exchanged]},
+        ),
     }
     return _aligned_arms(setup, kinds, seeds)
 
 
 def _aligned_arms(
-    setup: Setup, kinds: dict[str, tuple[list[torch.Tensor], dict[str, str]]], seeds: Sequence[int]
+    setup: Setup, kinds: dict[str, tuple[list[torch.Tensor], dict[str, object]]], seeds: Sequence[int]
 ) -> pd.DataFrame:
     arms, recalls, ms = {}, {}, {}
     for name, ((learned, held_out), changes) in kinds.items():
@@ -132,10 +135,11 @@ def _aligned_arms(
     return table.assign(step_ms=[ms[name] for name in table["arm"]])
 
 
-def efficiency(setup: Setup, starts: dict[str, Tower], seeds: Sequence[int]) -> pd.DataFrame:
+def efficiency(setup: Setup, starts: dict[str, Sequence[Tower]], seeds: Sequence[int]) -> pd.DataFrame:
     """Where encoders start, with all labels, a tenth and a hundredth; each seed draws other patients and other heads.
 
-    `way` is a linear probe or fine-tuning; differences are to the first start with the same share and way.
+    `starts`: a tower a seed. `way` is a linear probe or fine-tuning; differences are to the first start with the same
+    share and way.
     """
     tables = []
     for part in SHARES:
@@ -145,7 +149,7 @@ def efficiency(setup: Setup, starts: dict[str, Tower], seeds: Sequence[int]) -> 
             "fine-tuned": lambda tower, k, rows=rows: setup.tuned(tower, seeds[k], rows[k]),
         }
         for way, run in ways.items():
-            arms = {name: [run(tower, k) for k in range(len(seeds))] for name, tower in starts.items()}
+            arms = {name: [run(tower, k) for k, tower in enumerate(towers)] for name, towers in starts.items()}
             images = int(np.mean([len(chosen) for chosen in rows]))
             tables.append(setup.table(arms).assign(share=part, way=way, images=images))
     return pd.concat(tables, ignore_index=True)

@@ -43,6 +43,7 @@ class Tower(nn.Module):
         self.encoder.embeddings.config.mask_ratio = 0.0  # it sees everything
         self.pooling = AttentionPooling(mae.shape.width, mae.shape.heads)
         self.projection = nn.Linear(mae.shape.width, dim, bias=False)
+        self.to(self.encoder.embeddings.cls_token.device)  # a trained MAE may be on a GPU
 
     def patches(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the encoder makes of every patch: [B, places, width]."""

@@ -38,7 +38,7 @@ def part(count, seed):
 
 def material():
     labels = Labels(NAMES, SENTENCES, ())
-    return Material(part(64, 0), part(16, 1), part(40, 2), labels, "squares")
+    return Material(part(64, 0), part(40, 2), labels, "squares")
 
 
 def mae(seed=0):

@@ -71,6 +71,21 @@ def test_chexpert_labels():
     assert set(labels.chexpert().sentences) == set(CHEXPERT_LABELS)
 
 
+def test_data_without_labels_say_so():
+    known = dict.fromkeys(CHEXPERT_LABELS, 0)
+    values = labels.chexpert().values(Dataset.from_dict({"labels": [None, known]}))
+    assert np.isnan(values[0]).all()
+    with pytest.raises(ValueError, match="set labels to records"):
+        labels.chexpert().values(Dataset.from_dict({"labels": [None, dict.fromkeys(CHEXPERT_LABELS)]}))
+
+
+def test_images_without_labels_are_not_tuned_on(tmp_path):
+    with pytest.raises(ValueError, match="known label"):
+        tune(
+            Tower(small.mae(), 8), small.squares(4)[0], np.full((4, 2), NAN), "bce", small.schedule(), tmp_path, key=""
+        )
+
+
 def test_labels_of_records_are_their_frequent_values():
     rows = {
         "modality": ["CT"] * 15 + ["MR"] * 12 + ["US"] * 2, "plane": ["axial"] * 29, "location_category": [None] * 29,

@@ -50,7 +50,7 @@ def test_losses_and_targets_have_their_arms(setup):
 
 
 def test_label_efficiency(setup):
-    starts = {"MAE": setup.tower(), "from scratch": setup.tower(small.mae(1))}
+    starts = {"MAE": [setup.tower(0)], "from scratch": [setup.tower(0, small.mae(1))]}
     table = studies.efficiency(replace(setup, tuning=small.schedule(steps=5)), starts, (0,))
     assert len(table) == 3 * 2 * 2
     first = table[table["arm"] == "MAE"]
@@ -59,12 +59,12 @@ def test_label_efficiency(setup):
 
 
 def test_the_printed_loss_says_present(setup):
-    table = studies.printed(setup, setup.tower(), (0,)).set_index("arm")
+    table = studies.printed(setup, setup.tower(0), (0,)).set_index("arm")
     assert table.loc["printed", "said_present"] > table.loc["bce", "said_present"]
 
 
 def test_tuning_leaves_the_tower_as_it_is(setup):
-    tower = setup.tower()
+    tower = setup.tower(0)
     before = {name: weight.clone() for name, weight in tower.state_dict().items()}
     setup.tuned(tower, 0)
     assert all(torch.equal(weight, before[name]) for name, weight in tower.state_dict().items())

@@ -4,7 +4,7 @@ import torch
 
 from medmm_lib.contrastive import explain
 from medmm_lib.contrastive.alignment import align
-from medmm_lib.contrastive.fitting import asked, fit
+from medmm_lib.contrastive.fitting import Unfinished, asked, fit
 from medmm_lib.contrastive.tower import Tower
 from tests.contrastive import small
 
@@ -64,21 +64,17 @@ def test_an_unknown_loss_is_named(tmp_path):
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     def run(folder, minutes):
-        torch.manual_seed(0)
-        part = small.material().train
-        model = small.mae()
-        fitted = fit(
-            model, lambda rows, _: {"pixels": part.pixels[rows]}, len(part.pixels), small.schedule(steps=20),
-            folder, key="test", save_steps=5, max_minutes=minutes,
+        part, model = small.material().train, small.mae()
+        fit(
+            model, lambda rows, _: {"pixels": part.pixels[rows]}, len(part.pixels), small.schedule(steps=20), folder,
+            key="test", save_steps=5, max_minutes=minutes,
         )  # fmt: skip
-        return model, fitted
+        return model
 
-    whole, done = run(tmp_path / "whole", 0)
-    _, stopped = run(tmp_path / "parts", 1e-9)
-    again, resumed = run(tmp_path / "parts", 0)
-    assert done.finished
-    assert not stopped.finished
-    assert resumed.finished
+    whole = run(tmp_path / "whole", 0)
+    with pytest.raises(Unfinished, match="1 of 20 steps: run the same again"):
+        run(tmp_path / "parts", 1e-9)
+    again = run(tmp_path / "parts", 0)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
 
@@ -96,6 +92,15 @@ def test_pointing_by_hand():
     assert hits[:2].tolist() == [1, 0]
     assert np.isnan(hits[2])
     assert chances[0] == pytest.approx(8 / 64)
+
+
+def test_the_control_gives_every_image_the_boxes_of_another_patient():
+    boxes = [[{"box": [0, 0, k / 10, 1], "name": "lesion"}] for k in range(1, 7)] + [None, []]
+    patients = ["a", "a", "b", "b", "c", "c", "d", "e"]
+    others = explain.of_others(boxes, patients, 0)
+    assert others[6:] == [None, None]
+    owner = {id(own): patient for own, patient in zip(boxes, patients, strict=True)}
+    assert all(owner[id(given)] != patient for given, patient in zip(others[:6], patients[:6], strict=True))
 
 
 def test_maps_have_the_size_of_the_image():
