@@ -418,7 +418,7 @@ plots.show(figure, alt="; ".join(said) + ".")
 # ## Do labels get easier?
 #
 # The same encoder from three starts: random weights (from scratch), MAE alone, MAE + LLM. Once frozen, with one linear classifier a label; once
-# fine-tuned as a whole with binary cross-entropy.
+# fine-tuned as a whole with binary cross-entropy, for `tune_steps` steps.
 
 # %%
 #| label: tbl-labels
@@ -513,13 +513,15 @@ plots.table(pd.DataFrame(list(shown.values())))
 # %%
 #| echo: false
 if known_lesions:
-    blocks = []
-    for k in [k for k, boxes in enumerate(lesions) if boxes][:4]:
+    blocks, of_patient = [], {}
+    for k in [k for k, boxes in enumerate(lesions) if boxes]:
+        of_patient.setdefault(patients[k], k)
+    for k in list(of_patient.values())[:4]:
         blocks.append(explore.picture(explore.heat(looked[k], test.pixels[k].numpy()), ", ".join(dict.fromkeys(box["name"] for box in lesions[k])), lesions[k]))
     display(HTML(explore.side_by_side(blocks)))
     near = pointing.set_index("condition").loc["another patient's boxes"]
     display(Markdown(
-        f"The first four held-out images with a lesion, with its known box. Over all of them the highest weight lies in a box in {estimate(interval(mean(hits), patients))} of images; boxes cover {np.nanmean(chances):.2f} of an image on average, which is chance. "
+        f"The first held-out image with a lesion of each of four patients, with its known box. Over all of them the highest weight lies in a box in {estimate(interval(mean(hits), patients))} of images; boxes cover {np.nanmean(chances):.2f} of an image on average, which is chance. "
         f"It lies in the boxes of another patient in {near['value']:.2f}, which is what knowing where lesions tend to be is worth: a lead of {in_words(near, 'lead')}. "
         "A weight says what the pooling reads, not why: each patch has already seen all others in the encoder."
     ))

@@ -50,10 +50,11 @@ def picture(image: np.ndarray | Image.Image, title: str, boxes: Sequence[Box] = 
     draw = ImageDraw.Draw(image)
     for box in boxes:
         left, top, right, bottom = (2 * WIDTH * share for share in box["box"])
+        draw.rectangle((left - 2, top - 2, max(left, right + 1), max(top, bottom + 1)), outline="#FFFFFF", width=2)
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="#D55E00", width=3)
     alt = html.escape(title, quote=True)
     return (
-        f'<figure style="width:{WIDTH}px;margin:0"><img src="{data_uri(image.quantize(64))}" alt="{alt}" '
+        f'<figure style="width:{WIDTH}px;margin:0"><img src="{data_uri(image.quantize(256))}" alt="{alt}" '
         f'style="width:100%"><figcaption>{html.escape(title)}</figcaption></figure>'
     )
 
