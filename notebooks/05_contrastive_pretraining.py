@@ -91,15 +91,17 @@ from medmm_lib.contrastive import comparison, explain, explore, losses, text_tar
 from medmm_lib.contrastive import labels as label_sets
 from medmm_lib.contrastive import studies as arms_of
 from medmm_lib.contrastive.alignment import LOSSES
-from medmm_lib.contrastive.answering import Language, majority_right, right, train
+from medmm_lib.contrastive.answering import Language, chosen, majority_right, right, train
 from medmm_lib.contrastive.clip import Clip
 from medmm_lib.contrastive.fitting import Schedule, asked, fit
 from medmm_lib.contrastive.fusion import FusionNetwork
 from medmm_lib.contrastive.images import pictures
+from medmm_lib.contrastive.kept import keep
 from medmm_lib.contrastive.mae import MAE, MAEShape, errors, mean_image_errors
 from medmm_lib.contrastive.material import Material
 from medmm_lib.data import questions
 from medmm_lib.data.asked import with_images
+from medmm_lib.evaluation import predictions
 from medmm_lib.evaluation.arms import in_words
 from medmm_lib.evaluation.classification import auc_statistic, auc_statistics, classification_metrics, mean_of
 from medmm_lib.evaluation.controls import control_table
@@ -152,6 +154,7 @@ setup = arms_of.Setup(
 )
 learned_targets, test_targets = setup.targets()
 aligned, alignment = setup.aligned(seed, **saving)
+keep(aligned, FOLDER / "model")
 starts = {"MAE": setup.tower(seed), "from scratch": setup.tower(seed, untrained), "MAE + LLM": aligned.tower}
 record.metrics |= {"tower_parameters": sum(p.numel() for p in aligned.tower.parameters()), "align_step_ms": 1000 * alignment.step_seconds}
 record.curves["align_losses"] = alignment.losses
@@ -163,6 +166,8 @@ probabilities |= {("fine-tuned", name): setup.tuned(tower, seed) for name, tower
 found = {arm: classification_metrics(made, test.values, classes.names, patients) for arm, made in probabilities.items()}
 beside = {way: setup.table({name: [probabilities[way, name]] for name in starts}).set_index("arm") for way in ("linear probe", "fine-tuned")}
 tenth = arms_of.share(material.train.patients, 0.1, seed)
+probed = pd.concat([pd.DataFrame(made, columns=classes.names).assign(way=way, start=name, image_id=dataset["test"]["image_id"], patient_id=patients) for (way, name), made in probabilities.items()])
+probed.to_parquet(FOLDER / "probabilities.parquet")
 few = {name: classification_metrics(setup.probed(tower, tenth), test.values, classes.names, patients) for name, tower in starts.items()}
 for (way, name), one in found.items():
     arm = f"{way}_{name}".replace(" ", "_").replace("-", "_").replace("+", "and")
@@ -212,16 +217,19 @@ torch.manual_seed(seed)
 network = FusionNetwork(setup.tower(seed), language.size, len(language.answers))
 network.tower.load_state_dict(aligned.tower.state_dict())
 answering = train(network, material.train.pixels, exam["train"], Schedule(question_steps, batch_size, question_learning_rate, seed), FOLDER / "questions", key=key)
+said = [language.answers[k] for k in chosen(network, test.pixels, exam["test"])]
+written = [{name: row[name] for name in ("image_id", "patient_id", "type", "question")} | {"reference": row["answer"], "prediction": text} for row, text in zip(closed["test"].remove_columns("image"), said, strict=True)]
+predictions.write(written, FOLDER / "fusion" / "predictions.jsonl")
 answered = {
     "model": right(network, test.pixels, exam["test"]), "another patient's image": right(network, test.pixels, exam["test"].with_others_images(seed)),
     "grey image": right(network, torch.full_like(test.pixels, 128), exam["test"]), "majority answer": majority_right(closed["train"], closed["test"]),
 }
 about_findings = np.array(exam["test"].types) == "finding"
 answer_tables = {}
-for part, chosen in (("all closed questions", np.ones(len(about_findings), bool)), ("on findings", about_findings)):
-    if chosen.sum():
-        names = np.array(exam["test"].patients, object)[chosen]
-        answer_tables[part] = control_table(answered["model"][chosen], {name: scores[chosen] for name, scores in answered.items() if name != "model"}, names)
+for part, these in (("all closed questions", np.ones(len(about_findings), bool)), ("on findings", about_findings)):
+    if these.sum():
+        names = np.array(exam["test"].patients, object)[these]
+        answer_tables[part] = control_table(answered["model"][these], {name: scores[these] for name, scores in answered.items() if name != "model"}, names)
 for part, table in answer_tables.items():
     best = table[table["condition"] != "model"].sort_values("value").iloc[-1]
     kind = "findings" if part == "on findings" else "closed"

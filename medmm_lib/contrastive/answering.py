@@ -113,14 +113,18 @@ def train(
     return fit(model, collate, len(questions), schedule, folder, key=key, **options)
 
 
-def right(model: Answerer, pixels: torch.Tensor, questions: Questions) -> np.ndarray:
-    """Whether each question is answered right: [N] of 1 and 0; an answer that training does not have can't be."""
+def chosen(model: Answerer, pixels: torch.Tensor, questions: Questions) -> np.ndarray:
+    """The number of the answer that is given to each question: [N]."""
 
     def choose(image: torch.Tensor, words: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
         return model.scores(pixels[image.cpu()].to(words.device), words, kind).argmax(1)
 
-    chosen = asked(model, choose, questions.image, questions.words, questions.kind)
-    return (chosen.long() == questions.answer).numpy().astype(float)
+    return asked(model, choose, questions.image, questions.words, questions.kind).long().numpy()
+
+
+def right(model: Answerer, pixels: torch.Tensor, questions: Questions) -> np.ndarray:
+    """Whether each question is answered right: [N] of 1 and 0; an answer that training does not have can't be."""
+    return (chosen(model, pixels, questions) == questions.answer.numpy()).astype(float)
 
 
 def majority_right(training: Dataset, rows: Dataset) -> np.ndarray:

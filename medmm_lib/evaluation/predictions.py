@@ -1,15 +1,17 @@
-"""Scoring a file of predictions: reading it, the full table with intervals, the result as JSON."""
+"""Files of predictions: writing and reading them, the full table with intervals, the result as JSON."""
 
 import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from medmm_lib import paths
 from medmm_lib.evaluation import closed
 from medmm_lib.evaluation.degenerate import KINDS, degenerate
 from medmm_lib.evaluation.intervals import Estimate, Statistic, interval, mean
@@ -21,6 +23,12 @@ OPTIONAL = ("patient_id", "type", "samples")
 
 class PredictionsError(ValueError):
     """A file of predictions that can't be scored; the message names what is missing."""
+
+
+def write(records: Sequence[Mapping[str, object]], file: Path) -> None:
+    """Write predictions, a line each, for `read`; the file is there whole or not at all."""
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    paths.write_atomically(file, "\n".join(lines) + "\n")
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -1,14 +1,12 @@
 """Asking a model: answers in batches, greedy or sampled, and one line a question in `predictions.jsonl`."""
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from medmm_lib import device, paths
+from medmm_lib import device
 from medmm_lib.evaluation.degenerate import degenerate
 from medmm_lib.evaluation.text import text_scores
 from medmm_lib.vlm.collator import Collator
@@ -62,12 +60,6 @@ def predictions(
             record["samples"] = list(samples[k])
         records.append(record | {name: round(float(scores[name][k]), 4) for name in SCORES})
     return records
-
-
-def write(records: Sequence[Mapping[str, object]], file: Path) -> None:
-    """Write predictions, a line each; the file is there whole or not at all."""
-    lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    paths.write_atomically(file, "\n".join(lines) + "\n")
 
 
 def cases(scores: Sequence[float], count: int, seed: int = 0) -> dict[str, list[int]]:

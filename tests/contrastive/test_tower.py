@@ -5,6 +5,7 @@ import torch
 from medmm_lib.contrastive import explain
 from medmm_lib.contrastive.alignment import align
 from medmm_lib.contrastive.fitting import Unfinished, asked, fit
+from medmm_lib.contrastive.kept import keep, kept
 from medmm_lib.contrastive.tower import Tower
 from tests.contrastive import small
 
@@ -55,6 +56,16 @@ def test_every_loss_brings_images_to_their_texts(loss, tmp_path):
     images, known = asked(model, model.tower, part.pixels), asked(model, model.texts, torch.eye(len(texts)))
     right = [texts[int(k)] == text for k, text in zip((images @ known.T).argmax(1), part.texts, strict=True)]
     assert np.mean(right) > 0.5  # of four texts
+
+
+def test_a_tower_comes_back_from_disk(tmp_path):
+    (model, _), targets = aligned(tmp_path, steps=5)
+    keep(model, tmp_path / "model")
+    again, pixels = kept(tmp_path / "model"), small.squares(4)[0]
+    assert torch.equal(asked(again, again.tower, pixels), asked(model, model.tower, pixels))
+    assert torch.equal(asked(again, again.texts, targets[:4]), asked(model, model.texts, targets[:4]))
+    with pytest.raises(FileNotFoundError, match="run chapter 05"):
+        kept(tmp_path / "nothing")
 
 
 def test_an_unknown_loss_is_named(tmp_path):

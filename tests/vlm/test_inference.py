@@ -55,7 +55,7 @@ def test_predictions_can_be_scored_by_the_evaluation(tuned, tmp_path):
     answers = ["cec. cec. cec. cec.", *(row["answer"] for row in rows[1:])]
     records = inference.predictions(rows, answers, "answer en {question}", [[text] * 5 for text in answers])
     file = tmp_path / "predictions.jsonl"
-    inference.write(records, file)
+    scoring.write(records, file)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert lines[1]["prompt"] == "answer en Is this bright?"
     assert lines[0]["flags"] == ["repetition"]
