@@ -91,7 +91,7 @@ from medmm_lib.contrastive import comparison, explain, explore, losses, text_tar
 from medmm_lib.contrastive import labels as label_sets
 from medmm_lib.contrastive import studies as arms_of
 from medmm_lib.contrastive.alignment import LOSSES
-from medmm_lib.contrastive.answering import Language, chosen, majority_right, right, train
+from medmm_lib.contrastive.answering import Language, chosen, majority_right, train
 from medmm_lib.contrastive.clip import Clip
 from medmm_lib.contrastive.fitting import Schedule, asked, fit
 from medmm_lib.contrastive.fusion import FusionNetwork
@@ -104,7 +104,7 @@ from medmm_lib.data.asked import with_images
 from medmm_lib.evaluation import predictions
 from medmm_lib.evaluation.arms import in_words
 from medmm_lib.evaluation.classification import auc_statistic, auc_statistics, classification_metrics, mean_of
-from medmm_lib.evaluation.controls import control_table
+from medmm_lib.evaluation.controls import control_table, majority_answers
 from medmm_lib.evaluation.intervals import interval, mean
 from medmm_lib.evaluation.retrieval import retrieval_metrics
 
@@ -217,13 +217,15 @@ torch.manual_seed(seed)
 network = FusionNetwork(setup.tower(seed), language.size, len(language.answers))
 network.tower.load_state_dict(aligned.tower.state_dict())
 answering = train(network, material.train.pixels, exam["train"], Schedule(question_steps, batch_size, question_learning_rate, seed), FOLDER / "questions", key=key)
-said = [language.answers[k] for k in chosen(network, test.pixels, exam["test"])]
-written = [{name: row[name] for name in ("image_id", "patient_id", "type", "question")} | {"reference": row["answer"], "prediction": text} for row, text in zip(closed["test"].remove_columns("image"), said, strict=True)]
-predictions.write(written, FOLDER / "fusion" / "predictions.jsonl")
-answered = {
-    "model": right(network, test.pixels, exam["test"]), "another patient's image": right(network, test.pixels, exam["test"].with_others_images(seed)),
-    "grey image": right(network, torch.full_like(test.pixels, 128), exam["test"]), "majority answer": majority_right(closed["train"], closed["test"]),
-}
+grey = torch.full_like(test.pixels, 128)
+put = {"model": (test.pixels, exam["test"]), "another patient's image": (test.pixels, exam["test"].with_others_images(seed)), "grey image": (grey, exam["test"])}
+said = {name: [language.answers[k] for k in chosen(network, *given)] for name, given in put.items()}
+said["majority answer"] = majority_answers(closed["test"]["question"], closed["train"])
+known = closed["test"].select_columns(["image_id", "patient_id", "type", "question"]).to_list()
+for name, texts in said.items():
+    lines = [row | {"reference": answer, "prediction": given} for row, answer, given in zip(known, closed["test"]["answer"], texts, strict=True)]
+    predictions.write(lines, FOLDER / "fusion" / name.replace(" ", "_").replace("'", "") / "predictions.jsonl")
+answered = {name: np.array([float(given == answer) for given, answer in zip(texts, closed["test"]["answer"], strict=True)]) for name, texts in said.items()}
 about_findings = np.array(exam["test"].types) == "finding"
 answer_tables = {}
 for part, these in (("all closed questions", np.ones(len(about_findings), bool)), ("on findings", about_findings)):
