@@ -1,0 +1,133 @@
+"""Public question sets on medical images, by folder or from the hub, with the columns of `medmm_lib.data.asked`.
+
+| name | where | what a folder holds |
+|---|---|---|
+| `vqa_rad` | flaviagiammarino/vqa-rad | `data/train-*.parquet`, `data/test-*.parquet` |
+| `slake` | BoKelvin/SLAKE | `train.json`, `test.json`, and `imgs/` out of `imgs.zip` |
+| `pmc_vqa` | xmcmic/PMC-VQA | `train_2.csv`, `test_2.csv` (or without `_2`), and `figures/` or `images/` unpacked |
+
+Ultrasound and fluoroscopy are left out, as in the rest of the report. VQA-RAD was made from MedPix: a model that was
+trained on MedPix may have seen its images.
+"""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from datasets import DatasetDict, Features, Image, Value
+from huggingface_hub import snapshot_download
+
+from medmm_lib.data.medpix_files import DataError
+from medmm_lib.data.schema import to_dataset
+
+FEATURES = Features(
+    {name: Value("string") for name in ("question", "answer", "question_id", "image_id", "patient_id", "form", "type")}
+    | {"modality": Value("string"), "image": Image()}
+)
+LEFT_OUT = re.compile(r"ultraso|sonogra|doppler|echocardiogra|fluoroscop|barium (?:swallow|meal|enema)", re.IGNORECASE)
+SPLITS = ("train", "test")
+_CLOSED = re.compile(r"\s*(?:yes|no)\b", re.IGNORECASE)
+_MODALITIES = {"CT": "CT", "MRI": "MR", "X-Ray": "XR"}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Questions by split, and how many were left out. `patient_id` is the image: no set says whose an image is."""
+
+    dataset: DatasetDict
+    removed: int
+
+
+def load(name: str, place: str | Path = "") -> Benchmark:
+    """One set, from the folder or hub name `place`, or from where it is published.
+
+    Raises `DataError` for an unknown set and for a folder that does not hold it; the message says what is missing.
+    """
+    if name not in READERS:
+        raise DataError(f"unknown question set {name!r}. There are: {', '.join(READERS)}")
+    hub, read = READERS[name]
+    folder = Path(place).expanduser() if place else None
+    if folder is None or not folder.is_dir():
+        folder = _fetched(name, str(place) or hub)
+    rows = {split: list(read(folder, split)) for split in SPLITS}
+    kept = {split: [row for row in part if not _left_out(row)] for split, part in rows.items()}
+    removed = sum(map(len, rows.values())) - sum(map(len, kept.values()))
+    parts = {split: to_dataset([_complete(row) for row in part], FEATURES) for split, part in kept.items()}
+    return Benchmark(DatasetDict(parts), removed)
+
+
+def _fetched(name: str, place: str) -> Path:
+    try:
+        return Path(snapshot_download(place, repo_type="dataset"))
+    except Exception as error:  # no network, no such repository, a local path that is not there: all say the same
+        raise DataError(
+            f"{name} is neither a folder nor to be had from the hub at {place!r} ({type(error).__name__}): download it "
+            "from there, unpack its images, and name the folder"
+        ) from error
+
+
+def _left_out(row: Row) -> bool:
+    return any(LEFT_OUT.search(row[name] or "") for name in ("question", "answer", "told"))
+
+
+def _complete(row: Row) -> Row:
+    form = "closed" if _CLOSED.match(row["answer"]) else "open"
+    return {name: row.get(name) for name in FEATURES} | {"form": form, "patient_id": row["image_id"]}
+
+
+def _vqa_rad(folder: Path, split: str) -> Iterator[Row]:
+    files = sorted(folder.glob(f"**/{split}-*.parquet"))
+    if not files:
+        raise DataError(f"{folder} holds no {split}-*.parquet: expected the files of flaviagiammarino/vqa-rad")
+    for number, row in enumerate(row for file in files for row in pd.read_parquet(file).to_dict("records")):
+        picture = row["image"]["bytes"]
+        image = hashlib.sha256(picture).hexdigest()[:16]
+        yield {
+            "image": {"bytes": picture, "path": None}, "question": row["question"], "answer": row["answer"],
+            "question_id": f"{split}-{number}", "image_id": image, "type": None, "modality": None, "told": None,
+        }  # fmt: skip
+
+
+def _slake(folder: Path, split: str) -> Iterator[Row]:
+    """The English questions."""
+    file = folder / f"{split}.json"
+    if not file.is_file() or not (folder / "imgs").is_dir():
+        raise DataError(f"{folder} holds no {split}.json with imgs/: expected SLAKE's files, imgs.zip unpacked")
+    for row in json.loads(file.read_text(encoding="utf-8")):
+        if row["q_lang"] == "en":
+            yield {
+                "image": str(folder / "imgs" / row["img_name"]), "question": row["question"], "answer": row["answer"],
+                "question_id": str(row["qid"]), "image_id": row["img_name"], "type": row["content_type"].lower(),
+                "modality": _MODALITIES.get(row["modality"], row["modality"]), "told": row["modality"],
+            }  # fmt: skip
+
+
+def _pmc_vqa(folder: Path, split: str) -> Iterator[Row]:
+    """The right answer of the four choices; what the figure's kind is, is told from question, choices and caption."""
+    file = next((folder / name for name in (f"{split}_2.csv", f"{split}.csv") if (folder / name).is_file()), None)
+    images = next((folder / name for name in ("figures", "images") if (folder / name).is_dir()), None)
+    if file is None or images is None:
+        raise DataError(f"{folder} holds no {split}_2.csv with figures/: expected PMC-VQA's files, its zip unpacked")
+    with file.open(encoding="utf-8", newline="") as lines:
+        for number, row in enumerate(csv.DictReader(lines)):
+            told = " ".join(row.get(name) or "" for name in ("Caption", "Choice A", "Choice B", "Choice C", "Choice D"))
+            yield {
+                "image": str(images / row["Figure_path"]), "question": row["Question"].strip(),
+                "answer": row["Answer"].strip(), "question_id": f"{split}-{number}", "image_id": row["Figure_path"],
+                "type": None, "modality": None, "told": told,
+            }  # fmt: skip
+
+
+READERS: dict[str, tuple[str, Callable[[Path, str], Iterator[Row]]]] = {
+    "vqa_rad": ("flaviagiammarino/vqa-rad", _vqa_rad),
+    "slake": ("BoKelvin/SLAKE", _slake),
+    "pmc_vqa": ("xmcmic/PMC-VQA", _pmc_vqa),
+}
