@@ -12,7 +12,7 @@ from torch import nn
 from medmm_kernels import Decoder, Encoder, MaskedBatch, segment_attention
 from medmm_lib.fourm.embeddings import Embeddings
 from medmm_lib.fourm.generation import generate
-from medmm_lib.fourm.layers import Attention, DecoderLayer, EncoderLayer, Memory, attend_where
+from medmm_lib.fourm.layers import Attend, Attention, DecoderLayer, EncoderLayer, Memory, attend_where
 from medmm_lib.fourm.shape import FourMShape, Space
 
 
@@ -53,10 +53,15 @@ class FourM(nn.Module, PyTorchModelHubMixin, tags=["4m", "multimodal"]):
         memory = self.remember(*self.encode(masked.encoder, patches))
         return self.losses(self.decode(masked.decoder, memory, masked.encoder.valid), masked.decoder)
 
-    def encode(self, encoder: Encoder, patches: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The encoder's output for the given tokens, and their places: twice [B, N, width]."""
+    def encode(
+        self, encoder: Encoder, patches: dict[str, torch.Tensor], attend: Attend | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The encoder's output for the given tokens, and their places: twice [B, N, width].
+
+        `attend` takes the place of attention to all that is given.
+        """
         x, place = self.embeddings.given(encoder, patches)
-        x, attend = x + place, attend_where(encoder.valid)
+        x, attend = x + place, attend or attend_where(encoder.valid)
         for layer in self.encoder:
             x = layer(x, attend)
         return self.encoder_norm(x), place
@@ -66,16 +71,18 @@ class FourM(nn.Module, PyTorchModelHubMixin, tags=["4m", "multimodal"]):
         context = self.context(encoded) + place
         return [layer.cross.keys_values(context) for layer in self.decoder]
 
-    def decode(self, decoder: Decoder, memory: list[Memory], given: torch.Tensor) -> torch.Tensor:
+    def decode(
+        self, decoder: Decoder, memory: list[Memory], given: torch.Tensor, attend_memory: Attend | None = None
+    ) -> torch.Tensor:
         """The decoder's output [B, T, width] for the queries; `given` [B, N] says which places of the memory hold
-        something."""
+        something. `attend_memory` takes the place of attention to those."""
         x = self.embeddings.queries(decoder.ids, decoder.modality, decoder.position)
 
         def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             return segment_attention(q, k, v, decoder.start, decoder.end)
 
         for layer, keys_values in zip(self.decoder, memory, strict=True):
-            x = layer(x, attend, keys_values, attend_where(given))
+            x = layer(x, attend, keys_values, attend_memory or attend_where(given))
         return self.decoder_norm(x)
 
     def losses(self, decoded: torch.Tensor, decoder: Decoder) -> Losses:

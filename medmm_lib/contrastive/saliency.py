@@ -1,0 +1,47 @@
+"""What an image tower looks at, told in three ways: its pooling, attention rollout, and gradient × attention."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from medmm_lib.contrastive.images import as_input
+from medmm_lib.contrastive.tower import Tower
+from medmm_lib.evaluation.rollout import gradient_rollout, rollout
+
+KINDS = ("pooling", "rollout", "gradient × attention")
+BATCH = 32  # images at once: all attention of a batch is in memory
+
+
+def maps(tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor) -> dict[str, np.ndarray]:
+    """Saliency maps of images [N, side, side] uint8 by kind: [N, side, side], a patch's value at each of its pixels.
+
+    `wanted` [N, dim] of length 1 is the text embedding that each image is compared with. `pooling` is where the
+    pooling's weight lies, whatever is wanted; `rollout` follows it through the encoder's attention; `gradient ×
+    attention` follows what raises the likeness to the text.
+    """
+    tower.eval()
+    place = next(tower.parameters()).device
+    found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+    for images, texts in zip(pixels.split(BATCH), wanted.split(BATCH), strict=True):
+        for kind, values in zip(KINDS, _of_batch(tower, images.to(place), texts.to(place)), strict=True):
+            found[kind].append(values)
+    grid, patch = tower.shape.grid, tower.shape.patch
+    whole = {kind: np.concatenate(parts).reshape(-1, grid, grid) for kind, parts in found.items()}
+    return {kind: values.repeat(patch, axis=1).repeat(patch, axis=2) for kind, values in whole.items()}
+
+
+def _of_batch(tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor) -> list[np.ndarray]:
+    """The three kinds [B, places], the class token left out."""
+    order = torch.arange(tower.shape.grid**2, device=pixels.device, dtype=torch.float32)
+    made = tower.encoder(as_input(pixels), noise=order.expand(len(pixels), -1), output_attentions=True)
+    tokens = made.last_hidden_state[:, 1:]
+    likeness = (F.normalize(tower.projection(tower.pooling(tokens)), dim=-1) * wanted).sum()
+    gradients = torch.autograd.grad(likeness, made.attentions)
+    read = tower.pooling.weights(tokens).mean(1).detach().cpu().numpy()  # [B, places]
+    attention, gradient = (
+        torch.stack(list(part), 1).detach().float().cpu().numpy() for part in (made.attentions, gradients)
+    )  # [B, layers, heads, N, N]
+    pairs = list(zip(read, attention, gradient, strict=True))
+    rolled = [(weights @ rollout(own)[1:])[1:] for weights, own, _ in pairs]
+    raised = [(weights @ gradient_rollout(own, slope)[1:])[1:] for weights, own, slope in pairs]
+    return [read, np.stack(rolled), np.stack(raised)]

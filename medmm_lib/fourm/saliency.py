@@ -1,0 +1,82 @@
+"""What of a scan a generated text depends on: attention rollout, and gradient × attention, through 4M's encoder."""
+
+import math
+
+import numpy as np
+import torch
+
+from medmm_kernels import Decoder
+from medmm_lib.evaluation.rollout import gradient_rollout, rollout
+from medmm_lib.fourm.generation import as_encoder
+from medmm_lib.fourm.layers import Attend
+from medmm_lib.fourm.model import FourM
+
+KINDS = ("rollout", "gradient × attention")
+BATCH = 32  # studies at once: all attention of a batch is in memory
+
+
+def maps(model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: torch.Tensor) -> dict[str, np.ndarray]:
+    """Saliency maps of scans by kind: [N, rows, columns] of the grid of patches.
+
+    `pixels` [N, places, values] are given as the modality `patches`; `tokens` [N, T] (−1 behind the end) are the text
+    of the modality `target` that is explained. `rollout` says what the decoder's last layer read, through all of the
+    encoder's attention; `gradient × attention` what raises the scores of its words (Chefer et al. 2021,
+    arXiv:2103.15679, of cross-attention the direct part).
+    """
+    model.eval()
+    place = model.context.weight.device
+    found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+    for scans, texts in zip(pixels.split(BATCH), tokens.split(BATCH), strict=True):
+        for kind, values in zip(
+            KINDS, _of_batch(model, patches, scans.to(place), target, texts.to(place)), strict=True
+        ):
+            found[kind].append(values)
+    return {kind: np.concatenate(parts).reshape(-1, *model.shape.spaces[patches].grid) for kind, parts in found.items()}
+
+
+def _of_batch(model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: torch.Tensor) -> list[np.ndarray]:
+    """Both kinds: [B, places]."""
+    space, kind = model.shape.spaces[target], model.shape.names.index(target)
+    encoder, given = as_encoder(model, {patches: pixels})
+    inside: list[torch.Tensor] = []  # attention [B, H, N, N] of each layer of the encoder
+    across: list[torch.Tensor] = []  # attention [B, H, T, N] of each layer of the decoder to the encoder's output
+    memory = model.remember(*model.encode(encoder, given, _kept(inside)))
+    read = torch.cat([torch.full_like(tokens[:, :1], space.start), tokens[:, :-1]], dim=1).clamp(min=0).int()
+    position = torch.arange(tokens.shape[1], dtype=torch.int32, device=tokens.device).expand_as(tokens)
+    valid = tokens >= 0
+    queries = Decoder(
+        read, tokens.clamp(min=0).int(), torch.full_like(read, kind), position, torch.zeros_like(position),
+        position + 1, valid,
+    )  # fmt: skip
+    decoded = model.decode(queries, memory, encoder.valid, _kept(across))
+    scores = model.embeddings.logits(decoded, target).float()  # logits: a sure probability has no slope
+    told = scores.gather(-1, tokens.clamp(min=0).long()[..., None])[..., 0]
+    gradients = torch.autograd.grad((told * valid).sum(), [*inside, *across])
+    inner, inner_slope = (_stacked(part) for part in (inside, gradients[: len(inside)]))  # [B, layers, H, N, N]
+    outer, outer_slope = (_stacked(part) for part in (across, gradients[len(inside) :]))  # [B, layers, H, T, N]
+    words = valid.float().cpu().numpy()
+    words /= words.sum(1, keepdims=True).clip(1)
+    pairs = list(zip(words, inner, inner_slope, outer, outer_slope, strict=True))
+    rolled = [share @ cross[-1].mean(0) @ rollout(own) for share, own, _, cross, _ in pairs]
+    raised = [
+        share @ (cross * cross_slope).clip(min=0).mean(1).sum(0) @ gradient_rollout(own, slope)
+        for share, own, slope, cross, cross_slope in pairs
+    ]
+    return [np.stack(rolled), np.stack(raised)]
+
+
+def _kept(weights: list[torch.Tensor]) -> Attend:
+    """Attention to everything that keeps its weights, one [B, H, T, N] a call."""
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        shared = q.shape[1] // k.shape[1]
+        k, v = (part.repeat_interleave(shared, dim=1) for part in (k, v))
+        weights.append((q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1))
+        return weights[-1] @ v
+
+    return attend
+
+
+def _stacked(layers: list[torch.Tensor] | tuple[torch.Tensor, ...]) -> np.ndarray:
+    """Layers of [B, H, T, N] → [B, layers, H, T, N]."""
+    return torch.stack(list(layers), 1).detach().float().cpu().numpy()
