@@ -83,6 +83,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
+from datasets import Dataset
 from IPython.display import HTML, Markdown, display
 from PIL import Image
 from plotly.subplots import make_subplots
@@ -90,7 +91,8 @@ from plotly.subplots import make_subplots
 import medmm_lib.data
 from medmm_lib import device, paths, plots, results
 from medmm_lib.data.schema import MASK_CLASSES
-from medmm_lib.evaluation.controls import control_table
+from medmm_lib.evaluation import predictions
+from medmm_lib.evaluation.controls import control_table, majority_answers
 from medmm_lib.evaluation.facts import FACTS, commonest_right
 from medmm_lib.evaluation.intervals import interval, mean
 from medmm_lib.fourm import abilities, explore, preparation, pseudo, reconstruction, vocabularies
@@ -101,6 +103,7 @@ from medmm_lib.fourm.specialists import specialists
 from medmm_lib.fourm.transfer import transfer
 
 CHAPTER = "03_fourm_pretraining"
+CAPTION = "What does this image show?"
 FOLDER = paths.artifacts(profile, CHAPTER)
 KNOWN_STUDIES = [*arms_of.STUDIES, "transfer", "specialists", "vocabularies"]
 if wrong := [name for name in studies if name not in KNOWN_STUDIES]:
@@ -173,6 +176,16 @@ if "caption" in generates:
     captions = [text or "" for text in own["caption"]]
     prior |= {f"caption {fact}": commonest_right(captions, [text or "" for text in test["caption"]], read) for fact, read in FACTS.items()}
 found["prior"] = prior
+told = {name: made.texts["caption"] for name, made in answers.items() if "caption" in generates}
+if told:
+    given_ones = [text for text in captions if text]
+    told["majority answer"] = majority_answers([CAPTION] * len(test), Dataset.from_dict({"question": [CAPTION] * len(given_ones), "answer": given_ones}))
+for name, texts in told.items():
+    lines = [
+        {"image_id": image, "patient_id": patient, "type": "caption", "question": CAPTION, "reference": known, "prediction": text}
+        for image, patient, known, text in zip(test["image_id"], patients, test["caption"], texts, strict=True) if known
+    ]
+    predictions.write(lines, predictions.file_of(FOLDER / "captions", name))
 
 SHOWN = [name for name in found["model"] if name.endswith(("Dice", "plane", "side", "finding", "0.3", "0.5", "IoU", "rouge_l", "token_f1"))]
 for name in SHOWN:
