@@ -104,6 +104,7 @@ from medmm_lib.evaluation import predictions as scoring
 from medmm_lib.evaluation.closed import majority_right
 from medmm_lib.evaluation.controls import control_table, controls
 from medmm_lib.evaluation.degenerate import degenerate
+from medmm_lib.evaluation.gathered import file_of
 from medmm_lib.evaluation.intervals import interval, mean, paired_difference
 from medmm_lib.vlm import card, embedded, explore, hub, inference, memory
 from medmm_lib.vlm import studies as arms_of
@@ -199,10 +200,10 @@ beside = {form: control_table(right["tuned"][chosen], {name: right[name][chosen]
 best_control = {form: table[table["condition"] != "model"].sort_values("value").iloc[-1] for form, table in beside.items()}
 written = {name: inference.predictions(test, said, prompt, [sampled.get(k, []) for k in range(len(test))] if name == "tuned" else None) for name, said in answers.items()}
 for name, lines in written.items():
-    scoring.write(lines, scoring.file_of(FOLDER / name))
+    scoring.write(lines, file_of(FOLDER / name))
 for condition, said in under.items():
-    scoring.write(inference.predictions(test, said, prompt), scoring.file_of(FOLDER / "tuned", condition))
-scored = {name: scoring.score(scoring.read(scoring.file_of(FOLDER / name)), seed=seed) for name in written}
+    scoring.write(inference.predictions(test, said, prompt), file_of(FOLDER / "tuned", condition))
+scored = {name: scoring.score(scoring.read(file_of(FOLDER / name)), seed=seed) for name in written}
 record.metrics |= {"closed_majority_of_samples": float(majority.mean())} | {f"open_{name}": float(right[name][of_form["open"]].mean()) for name in answers}
 for form, one in best_control.items():
     record.metrics |= {f"{form}_best_control": float(one["value"]), f"{form}_best_control_name": one["condition"], f"{form}_lead": float(one["lead"]), f"{form}_lead_low": float(one["lead_low"]), f"{form}_lead_high": float(one["lead_high"])}
@@ -528,7 +529,7 @@ if other_models:
         ask = hub.opened(name, rows["train"], longest=longest)
         said = ask(test)
         lines = inference.predictions(test, said, "{question}")
-        scoring.write(lines, scoring.file_of(FOLDER / name.replace("/", "--")))
+        scoring.write(lines, file_of(FOLDER / name.replace("/", "--")))
         told = arms_of.right(test, said)
         asked_too.append({"model": name, "licence": hub.licence(name)} | {f"{form} right": with_interval(told[chosen], np.array(patients)[chosen]) for form, chosen in of_form.items()} | {"token F1": with_interval([line["token_f1"] for line in lines])})
     display(Markdown("The same test questions, asked of other models of the hub:"), plots.table(pd.DataFrame(asked_too)))

@@ -94,6 +94,7 @@ from medmm_lib.data.schema import MASK_CLASSES
 from medmm_lib.evaluation import predictions
 from medmm_lib.evaluation.controls import control_table, majority_answers
 from medmm_lib.evaluation.facts import FACTS, commonest_right
+from medmm_lib.evaluation.gathered import file_of
 from medmm_lib.evaluation.intervals import interval, mean
 from medmm_lib.fourm import abilities, explore, preparation, pseudo, reconstruction, vocabularies
 from medmm_lib.fourm import studies as arms_of
@@ -185,7 +186,7 @@ for name, texts in told.items():
         {"image_id": image, "patient_id": patient, "type": "caption", "question": CAPTION, "reference": known, "prediction": text}
         for image, patient, known, text in zip(test["image_id"], patients, test["caption"], texts, strict=True) if known
     ]
-    predictions.write(lines, predictions.file_of(FOLDER / "captions", name))
+    predictions.write(lines, file_of(FOLDER / "captions", name))
 
 SHOWN = [name for name in found["model"] if name.endswith(("Dice", "plane", "side", "finding", "0.3", "0.5", "IoU", "rouge_l", "token_f1"))]
 for name in SHOWN:

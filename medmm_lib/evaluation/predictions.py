@@ -25,11 +25,6 @@ class PredictionsError(ValueError):
     """A file of predictions that can't be scored; the message names what is missing."""
 
 
-def file_of(folder: Path, condition: str = "model") -> Path:
-    """Where a chapter leaves a model's predictions under a condition, in the model's folder: `model`, or a control."""
-    return folder / condition.replace(" ", "_").replace("'", "") / "predictions.jsonl"
-
-
 def write(records: Sequence[Mapping[str, object]], file: Path) -> None:
     """Write predictions, a line each, for `read`; the file is there whole or not at all."""
     lines = [json.dumps(record, ensure_ascii=False) for record in records]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medmm_lib.evaluation.__main__ import main
-from medmm_lib.evaluation.predictions import PredictionsError, file_of, read, score, write
+from medmm_lib.evaluation.predictions import PredictionsError, read, score
 from medmm_lib.evaluation.text import METRICS, text_metrics
 
 ROWS = [
@@ -139,11 +139,3 @@ def test_files_that_can_not_be_scored_say_why(tmp_path, capsys, name, content, m
         read(path)
     assert main([str(path)]) == 1
     assert "medmm:" in capsys.readouterr().err
-
-
-def test_predictions_have_a_place_by_condition(tmp_path):
-    file = file_of(tmp_path / "tuned", "another patient's image")
-    assert file == tmp_path / "tuned" / "another_patients_image" / "predictions.jsonl"
-    write([{"question": "q", "reference": "a", "prediction": "b"}], file)
-    assert list(read(file)["prediction"]) == ["b"]
-    assert file_of(tmp_path).parent.name == "model"
