@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from medmm_lib.evaluation import gathered, scored
+
+
+def test_every_score_stands_beside_its_best_control(artifacts):
+    table = scored.beside_controls(gathered.gather("quick")[0][1]).set_index("score")
+    assert table.loc["closed", "value"] == 1
+    assert table.loc["closed", "examples"] == 10
+    assert table.loc["closed", "control_value"] == pytest.approx(0.5)
+    assert table.loc["closed", "lead"] == pytest.approx(0.5)
+    assert table.loc["open", "lead"] == 1
+    assert table.loc["edit_distance", "value"] == 0
+    assert table.loc["edit_distance", "lead"] < 0  # the lower the better
+    assert table["control"].notna().all()
+
+
+def test_neighbours_are_paired_over_their_common_questions(artifacts):
+    base, tuned = gathered.gather("quick")[0]
+    table = scored.neighbours(tuned, base).set_index("score")
+    assert table.loc["closed", "difference"] == 1
+    assert table.loc["open", "examples"] == 10
+    assert table.loc["open", "low"] == table.loc["open", "high"] == 1
+    other = gathered.Answered("other", "x", {"model": base.rows.assign(image_id="elsewhere")})
+    with pytest.raises(ValueError, match="no common question"):
+        scored.neighbours(tuned, other)
+
+
+def test_open_answers_count_word_for_word_and_closed_ones_by_their_first_word(artifacts):
+    rows = gathered.gather("quick")[0][1].rows.assign(prediction=["Yes, there is", "a cyst of the liver"] * 10)
+    scores = scored.example_scores(rows)
+    assert np.nanmean(scores["closed"]) == 0.5
+    assert np.nanmean(scores["open"]) == 0
