@@ -31,12 +31,20 @@ class TextTokeniser:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int) -> "TextTokeniser":
-        """Learn a vocabulary of at most `vocabulary_size` tokens, special ones included. Lower case, NFKC."""
-        tokeniser = _word_pieces(models.WordPiece(unk_token=UNKNOWN))
+        """Learn a vocabulary of at most `vocabulary_size` tokens, special ones included. Lower case, NFKC.
+
+        The same texts give the same vocabulary: the library numbers the letters within words in the order of a hash
+        table, and breaks ties by these numbers (huggingface/tokenizers, issue 1794), so they are numbered here.
+        """
+        tokeniser, texts = _word_pieces(models.WordPiece(unk_token=UNKNOWN)), list(texts)
+        letters = sorted({letter for text in texts for letter in tokeniser.normalizer.normalize_str(text)} - {" "})
+        numbered = [*_SPECIAL, *(f"##{letter}" for letter in letters)]
         trainer = trainers.WordPieceTrainer(
-            vocab_size=vocabulary_size, special_tokens=_SPECIAL, show_progress=False, min_frequency=2
+            vocab_size=vocabulary_size, special_tokens=numbered, show_progress=False, min_frequency=2
         )
         tokeniser.train_from_iterator(texts, trainer)
+        tokeniser = _word_pieces(models.WordPiece(tokeniser.get_vocab(), unk_token=UNKNOWN))
+        tokeniser.add_special_tokens(_SPECIAL)
         return cls(tokeniser)
 
     @classmethod

@@ -25,6 +25,18 @@ def test_texts_come_back_in_lower_case(tokeniser):
         assert tokeniser.decode(tokens).replace(" ", "") == text.lower().replace(" ", "")
 
 
+def test_the_same_texts_give_the_same_vocabulary():
+    vocabularies = [TextTokeniser.train(TEXTS, 320).tokeniser.get_vocab() for _ in range(8)]
+    assert all(one == vocabularies[0] for one in vocabularies)
+    assert len(vocabularies[0]) == 320  # more were to be had, so ties decided
+
+
+def test_a_vocabulary_has_no_special_tokens_but_its_own(tokeniser):
+    assert tokeniser.decode(tokeniser.encode("a ## b")).replace(" ", "") == "a[UNK][UNK]b"
+    added = tokeniser.tokeniser.get_added_tokens_decoder().values()
+    assert {str(token.content)[0] for token in added} == {"["}
+
+
 def test_what_follows_the_end_is_not_read(tokeniser):
     tokens = tokeniser.encode("small cyst")
     assert tokeniser.decode([*tokens, *tokeniser.encode("large mass"), tokeniser.pad]) == "small cyst"
