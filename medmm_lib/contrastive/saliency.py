@@ -1,19 +1,40 @@
 """What an image tower looks at, told in three ways: its pooling, attention rollout, and gradient × attention."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from medmm_lib.contrastive.fitting import asked
 from medmm_lib.contrastive.images import as_input
+from medmm_lib.contrastive.mae import MAE
 from medmm_lib.contrastive.tower import Tower
+from medmm_lib.evaluation.explained import RANDOM, Explained
 from medmm_lib.evaluation.rollout import gradient_rollout, rollout
 
 KINDS = ("pooling", "rollout", "gradient × attention")
 BATCH = 32  # images at once: all attention of a batch is in memory
 
 
+def explained(
+    name: str, tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor, patients: Sequence[str]
+) -> Explained:
+    """Maps of N images by a tower and by one with random weights, as of `maps`, and the likeness that they explain."""
+    torch.manual_seed(RANDOM)
+    random = Tower(MAE(tower.shape), tower.projection.out_features).to(tower.projection.weight.device)
+
+    def score(n: int, images: np.ndarray) -> np.ndarray:
+        return (asked(tower, tower, torch.from_numpy(images)) @ wanted[n]).numpy()
+
+    return Explained(
+        name, "how near the image lies to its own report", pixels.numpy(), list(patients), maps(tower, pixels, wanted),
+        maps(random, pixels, wanted), score,
+    )  # fmt: skip
+
+
 def maps(tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor) -> dict[str, np.ndarray]:
-    """Saliency maps of images [N, side, side] uint8 by kind: [N, side, side], a patch's value at each of its pixels.
+    """Saliency maps of images [N, side, side] uint8 by kind: [N, grid, grid], a value a patch.
 
     `wanted` [N, dim] of length 1 is the text embedding that each image is compared with. `pooling` is where the
     pooling's weight lies, whatever is wanted; `rollout` follows it through the encoder's attention; `gradient ×
@@ -25,9 +46,8 @@ def maps(tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor) -> dict[str, 
     for images, texts in zip(pixels.split(BATCH), wanted.split(BATCH), strict=True):
         for kind, values in zip(KINDS, _of_batch(tower, images.to(place), texts.to(place)), strict=True):
             found[kind].append(values)
-    grid, patch = tower.shape.grid, tower.shape.patch
-    whole = {kind: np.concatenate(parts).reshape(-1, grid, grid) for kind, parts in found.items()}
-    return {kind: values.repeat(patch, axis=1).repeat(patch, axis=2) for kind, values in whole.items()}
+    grid = tower.shape.grid
+    return {kind: np.concatenate(parts).reshape(-1, grid, grid) for kind, parts in found.items()}
 
 
 def _of_batch(tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor) -> list[np.ndarray]:

@@ -1,18 +1,47 @@
 """What of a scan a generated text depends on: attention rollout, and gradient × attention, through 4M's encoder."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from medmm_kernels import Decoder
+from medmm_lib.evaluation.explained import RANDOM, Explained
 from medmm_lib.evaluation.rollout import gradient_rollout, rollout
 from medmm_lib.fourm.generation import as_encoder
 from medmm_lib.fourm.layers import Attend
 from medmm_lib.fourm.model import FourM
+from medmm_lib.fourm.tokens import Tokens, as_input, to_patches
 
 KINDS = ("rollout", "gradient × attention")
 BATCH = 32  # studies at once: all attention of a batch is in memory
+
+
+def explained(name: str, model: FourM, tokens: Tokens, target: str, patients: Sequence[str]) -> Explained:
+    """Maps of N studies by a model and by one with random weights, as of `maps`, and the score that they explain: how
+    likely the tokens of `target` are, log-probabilities averaged over them, where only the scan is given."""
+    torch.manual_seed(RANDOM)
+    random = FourM(model.shape).to(model.context.weight.device)
+    given = tokens.given("patches", target)
+    text, grid = given[target], model.shape.spaces["patches"].grid
+    patch = math.isqrt(tokens.pixels["patches"].shape[-1])
+    rows = tokens.pixels["patches"].unflatten(-1, (patch, patch)).unflatten(1, grid)
+    pictures = rows.transpose(2, 3).flatten(3).flatten(1, 2)  # [N, rows, columns, patch, patch] → [N, side, side]
+
+    @torch.no_grad()
+    def score(n: int, images: np.ndarray) -> np.ndarray:
+        pixels = as_input(to_patches(torch.from_numpy(images), patch)).to(model.context.weight.device)
+        same = text[n : n + 1].expand(len(pixels), -1).to(pixels.device)
+        nats = F.cross_entropy(
+            _scores(model, "patches", pixels, target, same).flatten(0, 1), same.flatten().long(), ignore_index=-1,
+            reduction="none",
+        ).view_as(same)  # fmt: skip
+        return -(nats.sum(1) / (same >= 0).sum(1)).cpu().numpy()
+
+    both = [maps(one, "patches", given["patches"], target, text) for one in (model, random)]
+    return Explained(name, f"how likely its {target} is", pictures.numpy(), list(patients), *both, score)
 
 
 def maps(model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: torch.Tensor) -> dict[str, np.ndarray]:
@@ -36,21 +65,11 @@ def maps(model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: 
 
 def _of_batch(model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: torch.Tensor) -> list[np.ndarray]:
     """Both kinds: [B, places]."""
-    space, kind = model.shape.spaces[target], model.shape.names.index(target)
-    encoder, given = as_encoder(model, {patches: pixels})
     inside: list[torch.Tensor] = []  # attention [B, H, N, N] of each layer of the encoder
     across: list[torch.Tensor] = []  # attention [B, H, T, N] of each layer of the decoder to the encoder's output
-    memory = model.remember(*model.encode(encoder, given, _kept(inside)))
-    read = torch.cat([torch.full_like(tokens[:, :1], space.start), tokens[:, :-1]], dim=1).clamp(min=0).int()
-    position = torch.arange(tokens.shape[1], dtype=torch.int32, device=tokens.device).expand_as(tokens)
+    scores = _scores(model, patches, pixels, target, tokens, _kept(inside), _kept(across))
     valid = tokens >= 0
-    queries = Decoder(
-        read, tokens.clamp(min=0).int(), torch.full_like(read, kind), position, torch.zeros_like(position),
-        position + 1, valid,
-    )  # fmt: skip
-    decoded = model.decode(queries, memory, encoder.valid, _kept(across))
-    scores = model.embeddings.logits(decoded, target).float()  # logits: a sure probability has no slope
-    told = scores.gather(-1, tokens.clamp(min=0).long()[..., None])[..., 0]
+    told = scores.gather(-1, tokens.clamp(min=0).long()[..., None])[..., 0]  # no probabilities: a sure one has no slope
     gradients = torch.autograd.grad((told * valid).sum(), [*inside, *across])
     inner, inner_slope = (_stacked(part) for part in (inside, gradients[: len(inside)]))  # [B, layers, H, N, N]
     outer, outer_slope = (_stacked(part) for part in (across, gradients[len(inside) :]))  # [B, layers, H, T, N]
@@ -63,6 +82,24 @@ def _of_batch(model: FourM, patches: str, pixels: torch.Tensor, target: str, tok
         for share, own, slope, cross, cross_slope in pairs
     ]
     return [np.stack(rolled), np.stack(raised)]
+
+
+def _scores(
+    model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: torch.Tensor, inside: Attend | None = None,
+    across: Attend | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """The scores (logits) of every token of a text, those before it given: [B, T, vocabulary]."""
+    space, kind = model.shape.spaces[target], model.shape.names.index(target)
+    encoder, given = as_encoder(model, {patches: pixels})
+    memory = model.remember(*model.encode(encoder, given, inside))
+    read = torch.cat([torch.full_like(tokens[:, :1], space.start), tokens[:, :-1]], dim=1).clamp(min=0).int()
+    position = torch.arange(tokens.shape[1], dtype=torch.int32, device=tokens.device).expand_as(tokens)
+    queries = Decoder(
+        read, tokens.clamp(min=0).int(), torch.full_like(read, kind), position, torch.zeros_like(position),
+        position + 1, tokens >= 0,
+    )  # fmt: skip
+    decoded = model.decode(queries, memory, encoder.valid, across)
+    return model.embeddings.logits(decoded, target).float()
 
 
 def _kept(weights: list[torch.Tensor]) -> Attend:

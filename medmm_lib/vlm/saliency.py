@@ -7,16 +7,40 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from medmm_lib import device
+from medmm_lib.evaluation.explained import RANDOM, Explained
 from medmm_lib.evaluation.rollout import gradient_rollout, rollout
 from medmm_lib.vlm.collator import IGNORED, Collator
-from medmm_lib.vlm.training import Rows
+from medmm_lib.vlm.training import Rows, answer_losses
 
 KINDS = ("rollout", "gradient × attention")
 TOWERS = {"vision_tower": "vision", "language_model": "language"}
 BATCH = 16  # questions at once: all attention of a batch is in memory
+
+
+def explained(name: str, model: nn.Module, collator: Collator, rows: Rows, base: str) -> Explained:
+    """Maps of N questions' images by a model and by one of the same `base` with random weights, as of `maps`, and the
+    score that they explain: how likely the reference answer is, log-probabilities averaged over its tokens.
+
+    Images are scaled to what the model sees.
+    """
+    torch.manual_seed(RANDOM)
+    random = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(base))
+    size = collator.processor.image_processor.size
+    seen = [{**row, "image": row["image"].convert("RGB").resize((size["width"], size["height"]))} for row in rows]
+    answers = [row["answer"] for row in rows]
+
+    def score(n: int, images: np.ndarray) -> np.ndarray:
+        nats, tokens = answer_losses(model, collator, [{**seen[n], "image": Image.fromarray(one)} for one in images])
+        return -nats / tokens
+
+    both = [maps(one, collator, seen, answers) for one in (model, random.to(next(model.parameters()).device))]
+    images = np.stack([np.asarray(row["image"]) for row in seen])
+    return Explained(name, "how likely the right answer is", images, [row["patient_id"] for row in rows], *both, score)
 
 
 def maps(model: nn.Module, collator: Collator, rows: Rows, answers: Sequence[str]) -> dict[str, np.ndarray]:
