@@ -144,6 +144,7 @@ saving = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit"
 whole = train(setup, corpus, FOLDER / "pretraining", evaluations=evaluations, max_minutes=max_minutes, **saving)
 model, log = whole.model, whole.log
 model.save_pretrained(FOLDER / "model")
+tokenisers.text.save(FOLDER / "model")
 peak = device.matmul_flops(dtype)
 achieved = step_flops(setup, corpus) / whole.step_seconds
 record.metrics |= {

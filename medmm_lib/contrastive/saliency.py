@@ -23,6 +23,7 @@ def explained(
     """Maps of N images by a tower and by one with random weights, as of `maps`, and the likeness that they explain."""
     torch.manual_seed(RANDOM)
     random = Tower(MAE(tower.shape), tower.projection.out_features).to(tower.projection.weight.device)
+    torch.nn.init.normal_(random.pooling.query)  # which starts at zero: its map would be flat
 
     def score(n: int, images: np.ndarray) -> np.ndarray:
         return (asked(tower, tower, torch.from_numpy(images)) @ wanted[n]).numpy()

@@ -10,6 +10,11 @@ from medmm_lib import paths
 from medmm_lib.evaluation import predictions
 
 MODEL, MAJORITY = "model", "majority answer"  # the condition without a control, and the control without a model
+CONTROLS = (
+    "blank image", "grey image", "blank scan", "shuffled image", "another patient's image", "another patient's scan",
+    "text only", MAJORITY,
+)  # fmt: skip
+SAME = ("image_id", "question", "reference")  # what all conditions of a model have in common, row by row
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,14 @@ def gather(profile: str) -> tuple[list[Answered], dict[str, str]]:
     majorities: dict[str, dict[str, pd.DataFrame]] = {}
     for name, (chapter, folder) in MODELS.items():
         place = paths.artifacts(profile, chapter) / folder
-        if not file_of(place).is_file():
+        if not file_of(place).is_file() or not (place.parent / "results.json").is_file():  # written last
             missing[name] = f"medmm run --profile {profile} --only {chapter}"
             continue
-        files = {file.parent.name.replace("_", " "): file for file in sorted(place.glob("*/predictions.jsonl"))}
-        own = {condition: predictions.read(file) for condition, file in files.items()}
+        own = {
+            condition: predictions.read(file)
+            for condition in (MODEL, *CONTROLS)
+            if (file := file_of(place, condition)).is_file()
+        }
         conditions = {MODEL: own.pop(MODEL)} | own
         if MAJORITY in own:
             majorities[chapter] = {MAJORITY: own[MAJORITY]}
@@ -70,6 +78,6 @@ def gather(profile: str) -> tuple[list[Answered], dict[str, str]]:
     ]
     for one in found:
         for condition, rows in one.conditions.items():
-            if list(rows["question"]) != list(one.rows["question"]):
+            if any(list(rows[name]) != list(one.rows[name]) for name in SAME):
                 raise ValueError(f"{one.name}: {condition} has other questions than the model; run {one.chapter} again")
     return found, missing

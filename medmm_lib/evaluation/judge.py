@@ -31,7 +31,7 @@ def judged(
     try:
         import openai
     except ImportError as error:
-        raise JudgeError("a judge needs the package openai: pip install --editable '.[scores]'") from error
+        raise JudgeError("a judge needs the package openai: pip install --editable '.[judge]'") from error
     text = prompt.read_text(encoding="utf-8")
     if missing := [name for name in FIELDS if f"{{{name}}}" not in text]:
         raise JudgeError(f"{prompt} has no place for {', '.join(missing)}; expected {{{missing[0]}}} in it")
@@ -51,6 +51,6 @@ def judged(
 
 
 def _number(verdict: str) -> float:
-    found = re.match(r"\D{0,20}?(\d+(?:\.\d+)?)", verdict)
-    value = float(found.group(1)) / HIGHEST if found else float("nan")
-    return value if 0 <= value <= 1 else float("nan")
+    """The number of a verdict that is one, such as `8`, `8/10`, `Score: 8.`; NaN for any other text."""
+    found = re.fullmatch(r"\s*(?:\w+\s*:)?\s*(10|\d)(?:\s*/\s*10)?\s*\.?\s*", verdict)
+    return int(found[1]) / HIGHEST if found else float("nan")

@@ -8,7 +8,7 @@ from medmm_lib.evaluation.gathered import MODEL, Answered
 from medmm_lib.evaluation.intervals import interval, mean, paired_difference
 from medmm_lib.evaluation.text import METRICS, text_scores
 
-LOWER_IS_BETTER = ("edit_distance",)
+LOWER_IS_BETTER = ("edit_distance", "edit_distance_normalised")
 
 
 def example_scores(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -59,7 +59,9 @@ def neighbours(first: Answered, second: Answered) -> pd.DataFrame:
     Raises `ValueError` where they share no question on the same image.
     """
     keys = ["image_id", "question"]
-    both = first.rows.reset_index().merge(second.rows.reset_index(), on=keys, suffixes=("", "_second"))
+    both = first.rows.reset_index().merge(
+        second.rows.reset_index(), on=keys, suffixes=("", "_second"), validate="one_to_one"
+    )
     if both.empty:
         raise ValueError(f"{first.name} and {second.name} were asked no common question")
     patients = both["patient_id"].tolist()
@@ -72,7 +74,7 @@ def neighbours(first: Answered, second: Answered) -> pd.DataFrame:
             lead = paired_difference(a, b, patients)
             table.append({
                 "score": score, "examples": int(known.sum()), "first": float(np.nanmean(a)),
-                "second": float(np.nanmean(b)), "difference": lead.value, "low": lead.low, "high": lead.high,
-                "p": lead.p,
+                "second": float(np.nanmean(b)), "difference": lead.value, "difference_low": lead.low,
+                "difference_high": lead.high, "p": lead.p,
             })  # fmt: skip
     return pd.DataFrame(table)

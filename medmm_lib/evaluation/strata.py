@@ -11,6 +11,7 @@ from medmm_lib.evaluation.text import tokens
 
 UNKNOWN = "not known"
 AGES = (18, 40, 65)  # years: where a group begins
+PATIENTS = 5  # of fewer, a bootstrap over patients says nothing
 LENGTHS = (2, 5, 15)  # words of the reference: where a group begins
 
 
@@ -35,7 +36,7 @@ def _group(value: int, starts: tuple[int, ...], unit: str) -> str:
 def by_stratum(
     scores: Sequence[float] | np.ndarray, strata: Sequence[str | None], patients: Sequence[str], *, least: int = 10
 ) -> pd.DataFrame:
-    """The mean score of every stratum that has at least `least` examples, beside that of all other examples.
+    """The mean score of every stratum with `least` examples and `PATIENTS` patients or more, beside all other examples.
 
     `scores`, `strata` and `patients` are [N]; a stratum of None is `not known`. Columns: stratum, examples, patients,
     value, low, high, `others` and `difference` to them with `difference_low`, `difference_high`, by a bootstrap over
@@ -46,7 +47,7 @@ def by_stratum(
     rows = []
     for name in sorted(set(names)):
         own = (names == name) & ~np.isnan(scores)
-        if own.sum() < least:
+        if own.sum() < least or len({patients[k] for k in np.flatnonzero(own)}) < PATIENTS:
             continue
         inside, outside = (mean(np.where(part, scores, np.nan)) for part in (own, ~own & ~np.isnan(scores)))
         value = interval(mean(scores[own]), [patients[k] for k in np.flatnonzero(own)])

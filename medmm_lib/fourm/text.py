@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from medmm_lib import paths
 from medmm_lib.fourm import boxes
 
+FILE = "text_tokeniser.json"
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[START]", "[END]"
 SENTINELS = 100
 _HYPHEN = re.compile(r"(?<=\w) - (?=\w)")  # pieces forget that nothing stood around it
@@ -58,6 +60,15 @@ class TextTokeniser:
         tokeniser = _word_pieces(model, lower=lower)
         tokeniser.add_special_tokens(_SPECIAL)
         return cls(tokeniser)
+
+    @classmethod
+    def read(cls, folder: Path) -> "TextTokeniser":
+        """What `save` wrote into a folder."""
+        return cls(Tokenizer.from_file(str(folder / FILE)))
+
+    def save(self, folder: Path) -> None:
+        """Write vocabulary and rules as JSON, for `read`."""
+        paths.write_atomically(folder / FILE, self.tokeniser.to_str())
 
     @property
     def size(self) -> int:

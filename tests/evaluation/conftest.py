@@ -26,4 +26,5 @@ def artifacts(tmp_path, monkeypatch):
     write(lines(lambda k, known: "Yes"), gathered.file_of(folder / "tuned", "majority answer"))
     write(lines(lambda k, known: "No way"), gathered.file_of(folder / "tuned", "blank image"))
     write(lines(lambda k, known: "a cat"), gathered.file_of(folder / "base"))
+    (folder / "results.json").write_text("{}")
     return folder

@@ -62,10 +62,16 @@ def test_a_judge_is_asked_with_the_prompt_and_its_numbers_are_shares(server):
     assert "Question: Is there {reference}?" in first["messages"][0]["content"]  # a text is not a place to fill in
 
 
-@pytest.mark.parametrize("verdict", ["I can't say.", "90", "", "-"])
+@pytest.mark.parametrize("verdict", ["I can't say.", "90", "", "-3", "On a scale of 0 to 10: 8", "<think>\n1. compare"])
 def test_a_verdict_without_a_number_in_range_is_none(server, verdict):
     server.verdict = verdict or " "
     assert np.isnan(judge.judged(**ASKED, server=address(server), model="small")).all()
+
+
+@pytest.mark.parametrize("verdict", ["8", " 8/10 ", "Score: 8", "8."])
+def test_a_number_is_read_as_judges_write_it(server, verdict):
+    server.verdict = verdict
+    assert judge.judged(**ASKED, server=address(server), model="small").tolist() == [0.8, 0.8]
 
 
 def test_a_server_that_is_not_there_is_named():

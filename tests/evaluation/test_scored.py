@@ -21,8 +21,10 @@ def test_neighbours_are_paired_over_their_common_questions(artifacts):
     table = scored.neighbours(tuned, base).set_index("score")
     assert table.loc["closed", "difference"] == 1
     assert table.loc["open", "examples"] == 10
-    assert table.loc["open", "low"] == table.loc["open", "high"] == 1
-    other = gathered.Answered("other", "x", {"model": base.rows.assign(image_id="elsewhere")})
+    assert table.loc["open", "difference_low"] == table.loc["open", "difference_high"] == 1
+    other = gathered.Answered(
+        "other", "x", {"model": base.rows.assign(image_id=[f"elsewhere {k}" for k in range(len(base.rows))])}
+    )
     with pytest.raises(ValueError, match="no common question"):
         scored.neighbours(tuned, other)
 
@@ -32,3 +34,15 @@ def test_open_answers_count_word_for_word_and_closed_ones_by_their_first_word(ar
     scores = scored.example_scores(rows)
     assert np.nanmean(scores["closed"]) == 0.5
     assert np.nanmean(scores["open"]) == 0
+
+
+def test_the_best_control_of_a_distance_is_the_one_with_the_lowest(artifacts):
+    table = scored.beside_controls(gathered.gather("quick")[0][1]).set_index("score")
+    for score in scored.LOWER_IS_BETTER:
+        others = {
+            name: float(np.mean(scored.example_scores(rows)[score]))
+            for name, rows in gathered.gather("quick")[0][1].conditions.items()
+            if name != "model"
+        }
+        assert len(set(others.values())) == 2
+        assert table.loc[score, "control_value"] == pytest.approx(min(others.values())), score

@@ -92,3 +92,10 @@ def test_what_is_no_whole_box_is_passed_over():
 
 def test_no_box_is_an_empty_text():
     assert boxes.write([]) == ""
+
+
+def test_a_saved_tokeniser_reads_texts_the_same_way(tokeniser, tmp_path):
+    tokeniser.save(tmp_path)
+    again = TextTokeniser.read(tmp_path)
+    assert again.tokeniser.get_vocab() == tokeniser.tokeniser.get_vocab()
+    assert [again.encode(text) for text in TEXTS] == [tokeniser.encode(text) for text in TEXTS]
