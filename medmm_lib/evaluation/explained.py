@@ -13,6 +13,7 @@ from medmm_lib.evaluation.saliency import curve_area, deletion, insertion, point
 
 BLANK = 128  # mid grey, which stands for nothing
 RANDOM = 20201  # the seed of random weights: none that a model was trained from, whose maps would be akin
+ORDERS = 3
 CURVES = {"deletion": deletion, "insertion": insertion}
 
 
@@ -60,11 +61,19 @@ def pointed(one: Explained, regions: np.ndarray, seed: int = 0) -> dict[str, pd.
     return tables
 
 
+def ceiling(one: Explained, regions: np.ndarray) -> float:
+    """The pointing score of a map that always marks the best patch: a large patch is never all lesion."""
+    rows, columns = next(iter(one.maps.values())).shape[1:]
+    count, side, _ = regions.shape
+    shares = regions.reshape(count, rows, side // rows, columns, side // columns).mean((2, 4))
+    return float(shares.reshape(count, -1).max(1).mean())
+
+
 def likeness(one: Explained) -> dict[str, np.ndarray]:
     """The sanity check: how alike are a model's maps and those with random weights, by kind [N].
 
-    Spearman's rank correlation over the places of a map (Adebayo et al. 2018, arXiv:1810.03292, section 4). At 1 a map
-    says nothing of what was learned. NaN where one of both maps is constant.
+    The absolute value of Spearman's rank correlation over the places of a map (Adebayo et al. 2018, arXiv:1810.03292,
+    section 4). At 1 a map says nothing of what was learned. NaN where one of both maps is constant.
     """
     found = {}
     for kind, maps in one.maps.items():
@@ -73,26 +82,36 @@ def likeness(one: Explained) -> dict[str, np.ndarray]:
     return found
 
 
-def faithful(one: Explained, rows: np.ndarray, *, steps: int = 8, seed: int = 0) -> pd.DataFrame:
-    """Deletion and insertion: what happens to the score when the places that a map marks are blanked, or shown alone.
+def faithful(one: Explained, *, most: int, steps: int = 8, seed: int = 0) -> pd.DataFrame:
+    """Deletion and insertion: what happens to the score when the places that a map marks are blanked or shown alone.
 
-    One row a kind of map and curve, over the images `rows`: the mean area under the curve (`value`), that of patches in
-    random order (`random`), and the paired difference with interval and p over patients. A good map has a lower area
-    under deletion and a higher one under insertion.
+    One row a kind of map and curve, over `most` images drawn at random: the mean area under the curve (`value`), that
+    of two controls, and the paired lead over each with interval over patients. Controls: the map of another patient's
+    image (`others`), what knowing where images differ is worth; and `ORDERS` random orders of patches (`random`). A
+    good map has a lower area under deletion and a higher one under insertion.
     """
-    rng, patients = np.random.default_rng(seed), [one.patients[n] for n in rows]
-    table = []
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(one.images))[:most])
+    patients, others = [one.patients[n] for n in rows], of_other_patients(one.patients, seed)
     shape = next(iter(one.maps.values())).shape[1:]
-    shuffled = {int(n): rng.random(shape) for n in rows}
-    chance = {name: np.array([_area(one, n, shuffled[n], name, steps) for n in shuffled]) for name in CURVES}
-    for kind, maps in one.maps.items():
-        for name in CURVES:
-            areas = np.array([_area(one, n, maps[n], name, steps) for n in shuffled])
-            lead = paired_difference(areas, chance[name], patients)
-            table.append({
-                "map": kind, "curve": name, "value": float(areas.mean()), "random": float(chance[name].mean()),
-                "difference": lead.value, "difference_low": lead.low, "difference_high": lead.high, "p": lead.p,
-            })  # fmt: skip
+    orders = rng.random((len(rows), ORDERS, *shape))
+    table = []
+    for curve in CURVES:
+        random = np.array([
+            np.mean([_area(one, n, order, curve, steps) for order in drawn])
+            for n, drawn in zip(rows, orders, strict=True)
+        ])  # fmt: skip
+        for kind, maps in one.maps.items():
+            areas, elsewhere = (
+                np.array([_area(one, n, maps[given], curve, steps) for n, given in zip(rows, order, strict=True)])
+                for order in (rows, others[rows])
+            )
+            row = {"map": kind, "curve": curve, "value": float(areas.mean())}
+            for name, control in (("random", random), ("others", elsewhere)):
+                lead = paired_difference(areas, control, patients)
+                row |= {name: float(control.mean()), f"to_{name}": lead.value}
+                row |= {f"to_{name}_low": lead.low, f"to_{name}_high": lead.high}
+            table.append(row)
     return pd.DataFrame(table)
 
 
@@ -112,4 +131,4 @@ def _area(one: Explained, n: int, values: np.ndarray, curve: str, steps: int) ->
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
-    return float(spearmanr(first, second).statistic)
+    return abs(float(spearmanr(first, second).statistic))

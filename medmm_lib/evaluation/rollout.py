@@ -4,6 +4,7 @@ Attention and its gradients come as arrays [layers, heads, N, N]: row i says wha
 """
 
 import numpy as np
+import torch
 
 RESIDUAL = 0.5  # how much of a token comes from itself, past the attention
 
@@ -27,7 +28,9 @@ def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Gradient × attention through all layers (Chefer et al. 2021, arXiv:2103.15679, equations 5 and 6): [N, N].
 
     `gradient` [layers, heads, N, N] is that of one output by the attention. Only what raises the output counts. Row i:
-    relevance of every input token for token i's last state, with that output in mind; the rows do not sum to 1.
+    relevance of every input token for token i's last state, with that output in mind; the rows do not sum to 1. Give it
+    the gradient of a raw score (logit), as published: that of log-odds told much less where the truth is known (the
+    journal of 2026-11-23 has the figures).
     """
     attention, gradient = _checked(attention), np.asarray(gradient, dtype=float)
     if gradient.shape != attention.shape:
@@ -36,6 +39,17 @@ def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     for layer, raised in zip(attention, gradient, strict=True):
         found = found + (layer * raised).clip(min=0).mean(0) @ found
     return found
+
+
+def log_odds(scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """How much likelier each token is than all others together, log p / (1 − p): [...].
+
+    `scores` (logits) are [..., vocabulary], `tokens` [...]. This is what deletion and insertion look at: a score by
+    itself also rises where all scores do.
+    """
+    at = tokens.long()[..., None]
+    rivals = scores.scatter(-1, at, float("-inf"))
+    return scores.gather(-1, at)[..., 0] - rivals.logsumexp(-1)
 
 
 def _checked(attention: np.ndarray) -> np.ndarray:

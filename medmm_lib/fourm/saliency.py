@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from medmm_kernels import Decoder
 from medmm_lib.evaluation.explained import RANDOM, Explained
-from medmm_lib.evaluation.rollout import gradient_rollout, rollout
+from medmm_lib.evaluation.rollout import gradient_rollout, log_odds, rollout
 from medmm_lib.fourm.generation import as_encoder
 from medmm_lib.fourm.layers import Attend
 from medmm_lib.fourm.model import FourM
@@ -20,8 +19,8 @@ BATCH = 32  # studies at once: all attention of a batch is in memory
 
 
 def explained(name: str, model: FourM, tokens: Tokens, target: str, patients: Sequence[str]) -> Explained:
-    """Maps of N studies by a model and by one with random weights, as of `maps`, and the score that they explain: how
-    likely the tokens of `target` are, log-probabilities averaged over them, where only the scan is given."""
+    """Maps of N studies by a model and by one with random weights, as of `maps`, and the score that they explain: the
+    log-odds of the tokens of `target`, their mean, where only the scan is given."""
     torch.manual_seed(RANDOM)
     random = FourM(model.shape).to(model.context.weight.device)
     given = tokens.given("patches", target)
@@ -34,14 +33,12 @@ def explained(name: str, model: FourM, tokens: Tokens, target: str, patients: Se
     def score(n: int, images: np.ndarray) -> np.ndarray:
         pixels = as_input(to_patches(torch.from_numpy(images), patch)).to(model.context.weight.device)
         same = text[n : n + 1].expand(len(pixels), -1).to(pixels.device)
-        nats = F.cross_entropy(
-            _scores(model, "patches", pixels, target, same).flatten(0, 1), same.flatten().long(), ignore_index=-1,
-            reduction="none",
-        ).view_as(same)  # fmt: skip
-        return -(nats.sum(1) / (same >= 0).sum(1)).cpu().numpy()
+        asked = _asked(model, target, same)
+        odds = log_odds(_scores(model, "patches", pixels, target, same), same.clamp(min=0))
+        return ((odds * asked).sum(1) / asked.sum(1)).cpu().numpy()
 
     both = [maps(one, "patches", given["patches"], target, text) for one in (model, random)]
-    return Explained(name, f"how likely its {target} is", pictures.numpy(), list(patients), *both, score)
+    return Explained(name, f"the log-odds of its {target}", pictures.numpy(), list(patients), *both, score)
 
 
 def maps(model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: torch.Tensor) -> dict[str, np.ndarray]:
@@ -68,8 +65,8 @@ def _of_batch(model: FourM, patches: str, pixels: torch.Tensor, target: str, tok
     inside: list[torch.Tensor] = []  # attention [B, H, N, N] of each layer of the encoder
     across: list[torch.Tensor] = []  # attention [B, H, T, N] of each layer of the decoder to the encoder's output
     scores = _scores(model, patches, pixels, target, tokens, _kept(inside), _kept(across))
-    valid = tokens >= 0
-    told = scores.gather(-1, tokens.clamp(min=0).long()[..., None])[..., 0]  # no probabilities: a sure one has no slope
+    valid = _asked(model, target, tokens)
+    told = scores.gather(-1, tokens.clamp(min=0).long()[..., None])[..., 0]
     gradients = torch.autograd.grad((told * valid).sum(), [*inside, *across])
     inner, inner_slope = (_stacked(part) for part in (inside, gradients[: len(inside)]))  # [B, layers, H, N, N]
     outer, outer_slope = (_stacked(part) for part in (across, gradients[len(inside) :]))  # [B, layers, H, T, N]
@@ -82,6 +79,11 @@ def _of_batch(model: FourM, patches: str, pixels: torch.Tensor, target: str, tok
         for share, own, slope, cross, cross_slope in pairs
     ]
     return [np.stack(rolled), np.stack(raised)]
+
+
+def _asked(model: FourM, target: str, tokens: torch.Tensor) -> torch.Tensor:
+    """Which tokens are explained: a text's own, as its end is no evidence."""
+    return (tokens >= 0) & (tokens != model.shape.spaces[target].end)
 
 
 def _scores(

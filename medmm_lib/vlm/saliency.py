@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, BatchFeature
 
 from medmm_lib import device
 from medmm_lib.evaluation.explained import RANDOM, Explained
-from medmm_lib.evaluation.rollout import gradient_rollout, rollout
+from medmm_lib.evaluation.rollout import gradient_rollout, log_odds, rollout
 from medmm_lib.vlm.collator import IGNORED, Collator
-from medmm_lib.vlm.training import Rows, answer_losses
+from medmm_lib.vlm.training import Rows
 
 KINDS = ("rollout", "gradient × attention")
 TOWERS = {"vision_tower": "vision", "language_model": "language"}
@@ -24,7 +24,7 @@ BATCH = 16  # questions at once: all attention of a batch is in memory
 
 def explained(name: str, model: nn.Module, collator: Collator, rows: Rows, base: str) -> Explained:
     """Maps of N questions' images by a model and by one of the same `base` with random weights, as of `maps`, and the
-    score that they explain: how likely the reference answer is, log-probabilities averaged over its tokens.
+    score that they explain: the log-odds of the reference answer's tokens, their mean.
 
     Images are scaled to what the model sees.
     """
@@ -34,13 +34,16 @@ def explained(name: str, model: nn.Module, collator: Collator, rows: Rows, base:
     seen = [{**row, "image": row["image"].convert("RGB").resize((size["width"], size["height"]))} for row in rows]
     answers = [row["answer"] for row in rows]
 
+    @torch.no_grad()
     def score(n: int, images: np.ndarray) -> np.ndarray:
-        nats, tokens = answer_losses(model, collator, [{**seen[n], "image": Image.fromarray(one)} for one in images])
-        return -nats / tokens
+        scores, told, asked, _ = _told(model, collator, [{**seen[n], "image": Image.fromarray(one)} for one in images])
+        return ((log_odds(scores, told) * asked).sum(1) / asked.sum(1)).cpu().numpy()
 
     both = [maps(one, collator, seen, answers) for one in (model, random.to(next(model.parameters()).device))]
     images = np.stack([np.asarray(row["image"]) for row in seen])
-    return Explained(name, "how likely the right answer is", images, [row["patient_id"] for row in rows], *both, score)
+    return Explained(
+        name, "the log-odds of the right answer", images, [row["patient_id"] for row in rows], *both, score
+    )
 
 
 def maps(model: nn.Module, collator: Collator, rows: Rows, answers: Sequence[str]) -> dict[str, np.ndarray]:
@@ -48,7 +51,7 @@ def maps(model: nn.Module, collator: Collator, rows: Rows, answers: Sequence[str
 
     `answers` are explained, whoever gave them, each as the answer to its row's question. What the answer's tokens read
     in the language model is followed to the image's tokens, and from there through the vision tower to its patches.
-    `gradient × attention` follows what raises the scores of the answer's tokens.
+    `gradient × attention` follows what raises the scores of the answer's tokens. Its end is no evidence.
     """
     told = [{**row, "answer": text} for row, text in zip(rows, answers, strict=True)]
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
@@ -68,15 +71,9 @@ def _of_batch(
     model.eval()
     for part in kept.values():
         part.clear()
-    batch = collator(rows).to(next(model.parameters()).device)
-    labels = batch.pop("labels")
-    batch["pixel_values"].requires_grad_(True)  # so that there is a slope, also where no weight is trained
-    with device.autocast(model):
-        scores = model(**batch, use_cache=False).logits[:, :-1].float()
-    asked = labels[:, 1:] != IGNORED
-    told = scores.gather(-1, labels[:, 1:].clamp(min=0)[..., None])[..., 0]
+    scores, told, asked, batch = _told(model, collator, rows)
     seen, read = kept["vision"], kept["language"]
-    slopes = torch.autograd.grad((told * asked).sum(), [*seen, *read])
+    slopes = torch.autograd.grad((scores.gather(-1, told[..., None])[..., 0] * asked).sum(), [*seen, *read])
     vision, vision_slope, language, language_slope = (
         torch.stack(list(part), 1).detach().float().cpu().numpy()
         for part in (seen, slopes[: len(seen)], read, slopes[len(seen) :])
@@ -91,6 +88,19 @@ def _of_batch(
         slope = gradient_rollout(language[k], language_slope[k])
         raised.append((at @ slope)[where] @ gradient_rollout(vision[k], vision_slope[k]))
     return [np.stack(rolled), np.stack(raised)]
+
+
+def _told(
+    model: nn.Module, collator: Collator, rows: Sequence[Mapping[str, Any]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, BatchFeature]:
+    """Scores [B, T − 1, vocabulary], the next tokens [B, T − 1], which of these are the answer's, and the batch."""
+    batch = collator(rows).to(next(model.parameters()).device)
+    labels = batch.pop("labels")[:, 1:]
+    batch["pixel_values"].requires_grad_(True)  # so that there is a slope, also where no weight is trained
+    with device.autocast(model):
+        scores = model(**batch, use_cache=False).logits[:, :-1].float()
+    asked = (labels != IGNORED) & (labels != collator.processor.tokenizer.eos_token_id)
+    return scores, labels.clamp(min=0), asked, batch
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medmm_lib.evaluation.rollout import gradient_rollout, rollout
+from medmm_lib.evaluation.rollout import gradient_rollout, log_odds, rollout
 
 
 def attention(layers, heads, tokens, seed):
@@ -54,3 +55,9 @@ def test_what_is_no_attention_is_refused():
         rollout(np.ones((2, 2)))
     with pytest.raises(ValueError, match="its gradient"):
         gradient_rollout(attention(1, 1, 2, 0), np.zeros((1, 1, 3, 3)))
+
+
+def test_log_odds_are_those_of_the_probability():
+    scores, tokens = torch.randn(3, 5), torch.tensor([0, 4, 2])
+    likely = scores.softmax(-1)[torch.arange(3), tokens]
+    torch.testing.assert_close(log_odds(scores, tokens), torch.log(likely / (1 - likely)))
