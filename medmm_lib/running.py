@@ -14,6 +14,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from medmm_lib import data, parameters, paths, results, sources
 
+PUBLISHED = (paths.REPORT / "published.csv", paths.REPORT / "comparable.csv")  # figures of others, which pages show
+
 
 class RunError(RuntimeError):
     """A chapter that could not be run; the message says which, why, and where its files lie."""
@@ -88,7 +90,7 @@ def _inputs(profile: str, chapter: str) -> dict[str, Any]:
         "code": sources.code_hash(chapter),
         "parameters": sources.json_hash(full),
         "results of record": sources.json_hash(results.of_record(chapter)),
-        "published figures": sources.json_hash((paths.REPORT / "published.csv").read_text(encoding="utf-8")),
+        "published figures": sources.json_hash([file.read_text(encoding="utf-8") for file in PUBLISHED]),
     }
     if "data" in full:
         names = [full["data"]] if isinstance(full["data"], str) else full["data"]

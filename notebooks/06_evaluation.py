@@ -32,10 +32,10 @@ data_root: str = ""  # folder of medpix; empty: MEDMM_DATA
 least: int = 10  # examples of a stratum that is shown
 shown_cases: int = 3  # of the worst answers of each model
 explained: int = 48  # images whose saliency maps are tested, at most
-curve_images: int = 24  # of these, for deletion and insertion
-curve_steps: int = 8  # of such a curve
+curve_images: int = 16  # of these, for deletion and insertion
+curve_steps: int = 6  # of such a curve
 explained_text: str = "caption"  # of 4M: caption, findings or boxes
-benchmarks: list[str] = []  # vqa_rad, slake, pmc_vqa; with a folder: slake=/data/SLAKE
+benchmarks: list[str] = []  # of vqa_rad, slake and pmc_vqa, from the hub; from a folder, its path after a colon, as in slake:FOLDER
 benchmark_questions: int = 500  # of each set that are asked, drawn at random; 0: all
 longest: int = 16  # tokens of an answer to these
 bert_model: str = ""  # for BERTScore, such as microsoft/deberta-base-mnli; empty: not computed
@@ -97,7 +97,7 @@ from medmm_lib.vlm import saliency as vlm_saliency
 from medmm_lib.vlm.kept import kept as kept_vlm
 
 CHAPTER = "06_evaluation"
-TUNED, FUSION, CAPTIONS = "PaliGemma, fine-tuned", "MAE + LLM tower, attention fusion", "4M, captions"
+BASE, TUNED, FUSION, CAPTIONS = "PaliGemma, base", "PaliGemma, fine-tuned", "MAE + LLM tower, attention fusion", "4M, captions"
 
 # %%
 #| code-summary: "Gather what the chapters left"
@@ -112,6 +112,7 @@ fingerprints = {name: medmm_lib.data.fingerprint(name, data_root or None) for na
 record = results.RunRecord(CHAPTER, parameters, data={"name": " + ".join(datasets), "fingerprint": " + ".join(fingerprints.values())})
 folder = {chapter: paths.artifacts(profile, chapter) for chapter in used}
 by_name = {one.name: one for one in answered}
+trained = [one for one in answered if one.name != BASE]  # whose failures are looked at
 
 
 # %%
@@ -159,12 +160,12 @@ def asked_set(name, place):
     return Answered(f"{TUNED}, on {name}", "02_lora_finetuning", frames)
 
 
-sets = [asked_set(name, place) for name, _, place in (one.partition("=") for one in benchmarks)]
+sets = [asked_set(name, place) for name, _, place in (one.partition(":") for one in benchmarks)]
 
 # %%
 #| code-summary: "Score every answer beside its controls"
 tables = {one.name: beside_controls(one) for one in answered + sets}
-pairs = [(by_name[TUNED], by_name["PaliGemma, base"])] if {TUNED, "PaliGemma, base"} <= set(by_name) else []
+pairs = [(by_name[TUNED], by_name[BASE])] if {TUNED, BASE} <= set(by_name) else []
 paired = {f"{first.name} to {second.name}": neighbours(first, second) for first, second in pairs}
 for name, table in tables.items():
     for row in table.to_dict("records"):
@@ -222,7 +223,7 @@ def of_each(one):
 
 
 failing = {}
-for one in answered:
+for one in trained:
     title, values = main_score(one)
     parts = [strata.by_stratum(values, column, one.rows["patient_id"].tolist(), least=least).assign(field=field) for field, column in of_each(one).items()]
     parts = [part for part in parts if len(part) > 1] or [parts[0].iloc[:0]]
@@ -235,7 +236,7 @@ for one in answered:
 #| code-summary: "Do text metrics notice what is wrong?"
 noticed = []
 METRICS = {"edit_distance": "edit distance (fewer)", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "token_f1": "token F1"}
-for one in answered:
+for one in trained:
     scores, groups = example_scores(one.rows), one.rows["patient_id"].tolist()
     about = {"closed questions": scores["closed"]} if one.name != CAPTIONS else {f"{fact} named": named_right(one.rows["prediction"].tolist(), one.rows["reference"].tolist(), reads) for fact, reads in FACTS.items()}
     for what, right in about.items():
@@ -391,7 +392,7 @@ plots.table(pd.DataFrame(shown)) if shown else Markdown("Chapter 05 left no clas
 #
 # ## Where they fail
 #
-# The same score by what is known of patient, image and question. Strata overlap: where all films are frontal, plane and modality are the same rows. *Others* are all examples outside of the stratum.
+# The same score by what is known of patient, image and question. Strata overlap: where all films are frontal, plane and modality are the same rows. *Others* are all examples outside of the stratum. The untuned base is left out of this and the next section.
 
 # %%
 #| label: fig-strata
@@ -443,7 +444,7 @@ display(Markdown(f"Of {compared} strata, {clear} differ from the other examples 
 
 # %%
 #| echo: false
-for one in answered:
+for one in trained:
     dataset = datasets[source[one.chapter]]["test"]
     at = {image: place for place, image in enumerate(dataset["image_id"])}
     scores = example_scores(one.rows)["token_f1"]

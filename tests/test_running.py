@@ -169,3 +169,14 @@ def test_library_files_follow_imports():
     assert sources.library_files("import numpy") == []
     kernels = {path.name for path in sources.library_files("from medmm_kernels import mask_batch")}
     assert {"batch.py", "samples.py", "kernel.py"} <= kernels  # what the package imports only when it is needed
+
+
+def test_a_chapter_runs_again_when_the_figures_of_others_change(project, monkeypatch, capsys):
+    file = project / "figures.csv"
+    file.write_text("what,value\n")
+    monkeypatch.setattr(running, "PUBLISHED", (file,))
+    assert running.run("quick", only=["01_first"]) == ["01_first"]
+    assert running.run("quick", only=["01_first"]) == []
+    file.write_text("what,value\na,1\n")
+    assert running.run("quick", only=["01_first"]) == ["01_first"]
+    assert "changed: published figures" in capsys.readouterr().out
