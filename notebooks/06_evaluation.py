@@ -217,7 +217,7 @@ def of_each(one):
     told = [None if not text else "seen in training" if text.casefold().strip(" .") in seen else "never seen in training" for text in known["diagnosis"]]
     return {
         "modality": known["modality"], "plane": known["plane"], "location": known["location_category"],
-        "question type": one.rows["type"].tolist(), "answer length": [strata.length_group(text) for text in one.rows["reference"]],
+        "question type": [kind.replace("location_category", "body region").replace("-closed", " (closed)") for kind in one.rows["type"]], "answer length": [strata.length_group(text) for text in one.rows["reference"]],
         "age": [strata.age_group(age) for age in known["age"]], "sex": known["sex"], "condition": told,
     }
 
@@ -419,7 +419,7 @@ plots.show(figure, alt="; ".join(f"{name}: worst {worst['field']} {worst['stratu
 shown, by = [], {"score": [], "difference": []}
 for name, (title, _, table) in failing.items():
     for row in table.sort_values("difference").to_dict("records"):
-        shown.append({"model": name, "field": row["field"], "stratum": row["stratum"], "n": row["examples"], "patients": row["patients"], "score": f"{title} {in_words(row)}", "others": f"{row['others']:.2f}", "difference": in_words(row, "difference")})
+        shown.append({"model (score)": f"{name} ({title})", "group": f"{row['field']}: {row['stratum']}", "n (patients)": f"{row['examples']} ({row['patients']})", "score": in_words(row), "others": f"{row['others']:.2f}", "difference": in_words(row, "difference")})
         by["score"].append(row["value"])
         by["difference"].append(row["difference"])
 sortable(pd.DataFrame(shown), by, tall=True)
@@ -498,12 +498,12 @@ else:
 
 # %%
 #| label: tbl-pointing
-#| tbl-cap: "Pointing score on held-out images with a known lesion, and paired leads over the controls, with 95 % intervals over patients."
+#| tbl-cap: "Pointing score on n held-out images with a known lesion, and paired leads over the controls, with 95 % intervals over patients. In brackets: chance itself."
 shown = []
 for name, one in tested.items():
     for kind, table in one["pointing"].items():
         rows = table.set_index("condition")
-        shown.append({"model": name, "map": kind, "images": len(shown_maps[name][1]), "on the lesion": in_words(rows.loc["model"]), "at most": f"{one['ceiling']:.2f}", "chance": f"{rows.loc['chance', 'value']:.2f}"} | {f"lead over {condition}": in_words(rows.loc[condition], "lead") for condition in ("chance", "another patient's lesion", "random weights")})
+        shown.append({"map": f"{name}, {kind}", "n": len(shown_maps[name][1]), "on the lesion": in_words(rows.loc["model"]), "at most": f"{one['ceiling']:.2f}", "to chance": f"{in_words(rows.loc['chance'], 'lead')} ({rows.loc['chance', 'value']:.2f})"} | {title: in_words(rows.loc[condition], "lead") for title, condition in (("to another's lesion", "another patient's lesion"), ("to random weights", "random weights"))})
 plots.table(pd.DataFrame(shown)) if shown else Markdown("Nothing to point at.")
 
 # %% [markdown]
@@ -518,7 +518,7 @@ for name, one in tested.items():
     for row in one["curves"].to_dict("records"):
         better = 1 if row["curve"] == "insertion" else -1
         said = {verdict(row[f"to_{control}_low"], row[f"to_{control}_high"], better) for control in ("random", "others")}
-        shown.append({"model": name, "map": row["map"], "curve": row["curve"], "area": f"{row['value']:.2f}", "to random order": in_words(row, "to_random"), "to another's map": in_words(row, "to_others"), "verdict": said.pop() if len(said) == 1 else "not better than both"})
+        shown.append({"map": f"{name}, {row['map']}", "curve": row["curve"], "area": f"{row['value']:.2f}", "to random order": in_words(row, "to_random"), "to another's map": in_words(row, "to_others"), "verdict": said.pop() if len(said) == 1 else "not better than both"})
 record.metrics["maps_faithful"] = sum(row["verdict"] == "ahead" for row in shown)
 plots.table(pd.DataFrame(shown)) if shown else Markdown("Nothing to delete.")
 

@@ -12,7 +12,7 @@ from medmm_lib.sortable import sortable
 
 FILE = paths.REPORT / "comparable.csv"
 COLUMNS = ["system", "field", "value", "source", "locator"]
-FACTS = ("parameters", "training data", "licence", "commercial use")
+FACTS = ("parameters", "commercial use", "licence", "training data")
 COMMERCIAL = ("yes", "no", "with conditions")
 RESULT = "result: "  # how the field of a published figure begins; the rest is benchmark, split and metric
 

@@ -1,6 +1,7 @@
 """The model that chapter 03 left, and studies as the tokens it reads, for other chapters."""
 
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from medmm_lib.fourm.modalities import REGISTRY, Row
@@ -18,7 +19,8 @@ def kept(folder: Path, studies: Iterable[Row], *, side: int, patch: int) -> tupl
     place = folder / "model"
     if not place.is_dir():
         raise FileNotFoundError(f"{folder} holds no model: run chapter 03_fourm_pretraining first")
-    model = FourM.from_pretrained(place).eval()
+    with redirect_stdout(None):  # the hub's mixin prints where it reads from
+        model = FourM.from_pretrained(place).eval()
     most = {name: space.places for name, space in model.shape.spaces.items() if space.kind == "sequence"}
     names = [name for name in model.shape.names if REGISTRY[name].kind != "dense"]
     tokenisers = Tokenisers(names, TextTokeniser.read(place), {}, side=side, patch=patch, most=most)
