@@ -55,7 +55,7 @@ parameters = read(globals())
 # ## Prerequisites
 #
 # What chapters [02](02_lora_finetuning.ipynb), [03](03_fourm_pretraining.ipynb) and [05](05_contrastive_pretraining.ipynb) leave under the same profile: answers
-# with and without the evidence, and models. What is not there is named with the command that makes it, and left out.
+# with and without the evidence, and models. If something is missing, the page names the command that makes it and goes on without it.
 
 # %%
 #| code-summary: "Imports"
@@ -83,7 +83,7 @@ from medmm_lib.evaluation import comparable, strata
 from medmm_lib.evaluation.arms import auc_beside_first, in_words
 from medmm_lib.evaluation.bert_score import bert_scores
 from medmm_lib.evaluation.controls import control_table, controls
-from medmm_lib.evaluation.explained import ceiling, enlarged, faithful, likeness, pointed
+from medmm_lib.evaluation.explained import BLANK, ceiling, enlarged, faithful, likeness, pointed
 from medmm_lib.evaluation.facts import FACTS, named_right, seen
 from medmm_lib.evaluation.gathered import MODEL, Answered, gather
 from medmm_lib.evaluation.intervals import interval, mean
@@ -113,6 +113,8 @@ record = results.RunRecord(CHAPTER, parameters, data={"name": " + ".join(dataset
 folder = {chapter: paths.artifacts(profile, chapter) for chapter in used}
 by_name = {one.name: one for one in answered}
 trained = [one for one in answered if one.name != BASE]  # whose failures are looked at
+answered = trained + [one for one in answered if one.name == BASE]
+embedded = any(own.get("base") == "embedded" for own in used.values())
 
 
 # %%
@@ -123,14 +125,16 @@ def slug(*names):
     return "_".join(kept.split())
 
 
-def verdict(low, high, better=1):
-    """What a difference says, from its interval; `better` −1 where lower is better."""
-    return "too close to tell" if low <= 0 <= high or np.isnan(low) else "ahead" if (low > 0) == (better > 0) else "behind"
+def verdict(low, high, better=1, p=0.0):
+    """What a difference says: its interval and, where there is one, its p-value must agree; `better` −1 where lower is better."""
+    close = low <= 0 <= high or np.isnan(low) or p >= 0.05
+    return "too close to tell" if close else "ahead" if (low > 0) == (better > 0) else "behind"
 
 
 def titled(score):
     """A score's name as readers know it."""
-    return {"closed": "closed questions right", "open": "open questions right", "bleu4": "BLEU-4 (sentence)", "cider": "CIDEr"}.get(score, score.replace("_", " ").replace("rouge", "ROUGE").replace("ROUGE l", "ROUGE-L").replace("token f1", "token F1"))
+    named = {"findings": "questions on findings right", "plane": "plane named", "side": "side named", "finding": "finding named"}
+    return (named | {"closed": "closed questions right", "open": "open questions right", "bleu4": "BLEU-4 (sentence)", "cider": "CIDEr"}).get(score, score.replace("_", " ").replace("rouge", "ROUGE").replace("ROUGE l", "ROUGE-L").replace("token f1", "token F1"))
 
 
 def joined(parts):
@@ -201,10 +205,10 @@ if probed.is_file():
 
 # %%
 #| code-summary: "Where they fail"
-def main_score(one):
+def right_or_like(rows):
     """What is compared between strata: right or wrong; of captions ROUGE-L, as none is right word for word."""
-    scores = example_scores(one.rows)
-    return ("ROUGE-L", scores["rouge_l"]) if one.name == CAPTIONS else ("right", np.where(np.isnan(scores["closed"]), scores["open"], scores["closed"]))
+    scores = example_scores(rows)
+    return scores["rouge_l"] if set(rows["type"]) == {"caption"} else np.fmax(scores["closed"], scores["open"])
 
 
 def of_each(one):
@@ -224,13 +228,23 @@ def of_each(one):
 
 failing = {}
 for one in trained:
-    title, values = main_score(one)
-    parts = [strata.by_stratum(values, column, one.rows["patient_id"].tolist(), least=least).assign(field=field) for field, column in of_each(one).items()]
-    parts = [part for part in parts if len(part) > 1] or [parts[0].iloc[:0]]
-    table = pd.concat(parts, ignore_index=True)
-    failing[one.name] = (title, float(np.nanmean(values)), table)
-    for row in table[table["field"] == "condition"].to_dict("records"):
-        record.metrics |= {slug(one.name, row["stratum"]): row["value"], slug(one.name, row["stratum"], "examples"): row["examples"]}
+    values, groups = right_or_like(one.rows), one.rows["patient_id"].tolist()
+    under = {name: right_or_like(rows) for name, rows in one.conditions.items() if name != MODEL}
+    best = max(under, key=lambda name: np.nanmean(under[name]))
+    parts, known = [], set()
+    for field, column in of_each(one).items():
+        same = pd.factorize(pd.Series(column, dtype=object))[0].tobytes()
+        tables_of = [strata.by_stratum(scores, column, groups, least=least).set_index("stratum") for scores in (values, under[best], values - under[best])]
+        if len(tables_of[0]) < 2 or same in known:  # a field with one group, or the same groups as another field
+            continue
+        known.add(same)
+        own, control, lead = tables_of
+        parts.append(own.assign(field=field, control=control["value"], lead=lead["value"], lead_low=lead["low"], lead_high=lead["high"]).reset_index())
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["stratum", "field"])
+    failing[one.name] = ("ROUGE-L" if set(one.rows["type"]) == {"caption"} else "right", best, float(np.nanmean(values)), table)
+    for row in table.to_dict("records"):
+        if row["field"] == "condition":
+            record.metrics |= {slug(one.name, row["stratum"]): row["value"], slug(one.name, row["stratum"], "examples"): row["examples"]}
 
 # %%
 #| code-summary: "Do text metrics notice what is wrong?"
@@ -242,7 +256,7 @@ for one in trained:
     for what, right in about.items():
         these = np.flatnonzero(~np.isnan(right))
         if len(these) and 0 < right[these].mean() < 1:
-            row = {"model": one.name, "right or wrong": what, "examples": len(these), "right": right[these].mean()}
+            row = {"model": one.name.split(",")[0], "right or wrong": what, "right of all": f"{int(right[these].sum())} of {len(these)}"}
             for metric, title in METRICS.items():
                 values = scores[metric][these] * (-1 if metric in LOWER_IS_BETTER else 1)
                 row[title] = strata.agreement(values, right[these], [groups[k] for k in these])
@@ -311,29 +325,36 @@ for name, (one, boxes) in shown_maps.items():
 
 # %%
 #| echo: false
+HEADLINES = {TUNED: ("findings", "open"), CAPTIONS: ("finding", "side", "plane"), FUSION: ("findings",)}
 lines = []
-for one in answered:
-    score = "rouge_l" if one.name == CAPTIONS else "closed"
-    table = tables[one.name].set_index("score")
-    if score in table.index and "lead" in table.columns:
-        row = table.loc[score]
-        what = "ROUGE-L of captions" if score == "rouge_l" else "closed questions right"
-        lines.append(f"{one.name}: {what} {in_words(row)}, best control ({row['control']}) {row['control_value']:.2f}: {in_words(row, 'lead')}, {verdict(row['lead_low'], row['lead_high'])}.")
+for name, scores in HEADLINES.items():
+    table = tables[name].set_index("score") if name in tables else pd.DataFrame()
+    told = [f"{titled(score)} {in_words(row)}, best control ({row['control']}) {row['control_value']:.2f}, {verdict(row['lead_low'], row['lead_high'], p=row['p'])}" for score in scores if score in table.index for row in [table.loc[score]]]
+    lines += [f"**{name}**: {'; '.join(told)}."] if told else []
 passed, failed = [], []
 for name, one in tested.items():
     for kind, table in one["pointing"].items():
         rows = table.set_index("condition")
         above = [condition for condition in ("chance", "another patient's lesion", "random weights") if rows.loc[condition, "lead_low"] > 0]
-        (passed if len(above) == 3 else failed).append(f"{name}, {kind} ({rows.loc['model', 'value']:.2f}; above {joined(above)})" if above else f"{name}, {kind} ({rows.loc['model', 'value']:.2f})")
+        (passed if len(above) == 3 else failed).append(f"{name}, {kind} ({rows.loc['model', 'value']:.2f}, chance {rows.loc['chance', 'value']:.2f})")
 record.metrics |= {"maps_pointing": len(passed), "maps_tested": len(passed) + len(failed)}
-worst = [f"{name}: {row['field']} {row['stratum']} ({row['difference']:+.2f} [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}])" for name, (_, _, table) in failing.items() for row in table.sort_values("difference").head(1).to_dict("records") if row["difference_high"] < 0]
-plots.box("\n".join(f"- {line}" for line in [
+weakest = {}
+for name, (_, _, _, table) in failing.items():
+    behind = table[table["lead_high"] < 0].sort_values("lead") if len(table) else table
+    if len(behind):
+        row = behind.iloc[0]
+        weakest[name] = f"{name} on {row['field']} {row['stratum']} ({row['value']:.2f} against {row['control']:.2f}; {row['examples']} examples of {row['patients']} patients)"
+noticing = [f"{row['right or wrong'].replace(' named', '')} {sum(row[title].low > 0.5 for title in METRICS.values())}" for row in noticed if row["right or wrong"].endswith("named")]
+lines = [line for line in [
+    "All models here are tiny stand-ins, trained in minutes on drawn images. Nothing here is about the released PaliGemma or 4M, or about patients." if embedded else "",
     *lines,
-    f"The weakest group of each model, to its other examples, where the interval excludes zero: {'; '.join(worst) or 'none'}.",
-    (f"Saliency maps whose highest value lies on the lesion more often than chance, than on another patient's lesion and than with random weights: {'; '.join(passed) or 'none'}. Not: {'; '.join(failed) or 'none'}." if tested else "These images have no known lesions, so no saliency map could be tested."),
-    "Published figures of other systems are listed with their sources. None stands beside ours: no set was asked here in the same split." if not sets else f"The tuned model was asked {joined(one.name for one in sets)}.",
-    *([f"Left out, as it is not there: {'; '.join(f'{name} (`{command}`)' for name, command in missing.items())}."] if missing else []),
-]), "callout-tip", title="Takeaway")
+    f"Furthest behind its control: {'; '.join(weakest.values())}." if weakest else "In no group of examples is a model clearly behind its control.",
+    f"How many of {len(METRICS)} text metrics score captions that name the right thing clearly above others: {joined(noticing)}." if noticing else "",
+    f"Of {len(passed) + len(failed)} kinds of saliency map, {len(passed)} point at the lesion more often than chance, than at another patient's lesion and than with random weights: {'; '.join(passed) or 'none'}." if tested else "No lesion is known in these images, so no saliency map could be tested.",
+    f"The tuned model was asked {joined(one.name for one in sets)}." if sets else "What other systems publish is listed with its sources. Our models were not asked the same questions, so none of those figures stands beside ours.",
+    f"Left out, as it is not there: {'; '.join(f'{name} (`{command}`)' for name, command in missing.items())}." if missing else "",
+] if line]
+plots.box("\n".join(f"- {line}" for line in lines), "callout-tip", title="Takeaway")
 
 # %% [markdown]
 # ## How it is measured
@@ -357,12 +378,12 @@ plots.table(pd.DataFrame([{"model": one.name, "questions": len(one.rows), "patie
 
 # %%
 #| label: tbl-scores
-#| tbl-cap: "Every score of every model on held-out patients, with 95 % intervals over patients, the best control of that score, and the model's paired lead over it. Lower is better for both edit distances, so a negative lead is good there. Of public question sets, no one says whose an image is: intervals there are over images. Click on a column's name to sort."
+#| tbl-cap: "Every score of every model on held-out patients, with 95 % intervals over patients, the best control of that score, and the model's paired lead over it; ahead or behind where the interval excludes zero and p is below 0.05. Lower is better for both edit distances, so a negative lead is good there. Of public question sets, no one says whose an image is: intervals there are over images. Click on a column's name to sort."
 shown, by = [], {"value": [], "lead": []}
 for name, table in tables.items():
     for row in table.to_dict("records"):
         lead = "lead" in row and not pd.isna(row["lead"])
-        shown.append({"model": name, "score": titled(row["score"]), "n": int(row["examples"]), "value": in_words(row), "best control": f"{row['control']}, {row['control_value']:.2f}" if lead else "none", "lead": in_words(row, "lead") if lead else "", "p": f"{row['p']:.4f}" if lead else ""})
+        shown.append({"model": name, "score": titled(row["score"]), "n": int(row["examples"]), "value": in_words(row), "best control": f"{row['control']}, {row['control_value']:.2f}" if lead else "none", "lead": in_words(row, "lead") if lead else "", "": verdict(row["lead_low"], row["lead_high"], -1 if row["score"] in LOWER_IS_BETTER else 1, row["p"]) if lead else ""})
         by["value"].append(row["value"])
         by["lead"].append(row["lead"] if lead else "")
 sortable(pd.DataFrame(shown), by, tall=True)
@@ -377,14 +398,14 @@ else:
 
 # %%
 #| label: tbl-neighbours
-#| tbl-cap: "Two models on the questions that both were asked, paired: the tuned model and its base."
-shown = [{"pair": name, "score": titled(row["score"]), "n": row["examples"], "first": f"{row['first']:.2f}", "second": f"{row['second']:.2f}", "difference": in_words(row, "difference"), "p": f"{row['p']:.4f}"} for name, table in paired.items() for row in table.to_dict("records")]
+#| tbl-cap: "Two models on the questions that both were asked, paired: the tuned one and its base."
+shown = [{"score": titled(row["score"]), "n": row["examples"], "tuned": f"{row['first']:.2f}", "base": f"{row['second']:.2f}", "difference": in_words(row, "difference"), "p": "below 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"} for name, table in paired.items() for row in table.to_dict("records") if row["score"] in ("findings", "closed", "open", "token_f1")]
 plots.table(pd.DataFrame(shown)) if shown else Markdown("No two models were asked the same questions.")
 
 # %%
 #| label: tbl-classifiers
-#| tbl-cap: "Classifiers of chapter 05: mean AUC over labels on held-out patients. The control is the same classifier on an encoder that was never trained (*from scratch*). Differences by the paired bootstrap over patients."
-shown = [{"classifier": way, "encoder": row["arm"], "mean AUC": in_words(row, digits=3), "to from scratch": "" if row["arm"] == "from scratch" else in_words(row, "difference", 3), "to MAE": row["to MAE"]} for way, table in classified.items() for row in table.to_dict("records")]
+#| tbl-cap: "Classifiers of chapter 05: mean AUC over labels on held-out patients. The control starts from random weights (*from scratch*): frozen under the linear probe, trained under fine-tuning. Differences by the paired bootstrap over patients."
+shown = [{"classifier": way, "encoder": row["arm"], "mean AUC": in_words(row, digits=3), "lead over from scratch": "" if row["arm"] == "from scratch" else in_words(row, "difference", 3), "lead over MAE": row["to MAE"]} for way, table in classified.items() for row in table.to_dict("records")]
 plots.table(pd.DataFrame(shown)) if shown else Markdown("Chapter 05 left no classifiers.")
 
 # %% [markdown]
@@ -392,50 +413,53 @@ plots.table(pd.DataFrame(shown)) if shown else Markdown("Chapter 05 left no clas
 #
 # ## Where they fail
 #
-# The same score by what is known of patient, image and question. Strata overlap: where all films are frontal, plane and modality are the same rows. *Others* are all examples outside of the stratum. The untuned base is left out of this and the next section.
+# The same score by what is known of patient, image and question, beside the best control: a group is weak where the model is behind its control there, not where questions are hard. Groups overlap; of two fields that make the same groups, such as plane and modality where all films are
+# frontal, the first is shown. *Others* are all examples outside of the group. The untuned base is left out of this and the next section.
 
 # %%
 #| label: fig-strata
-#| fig-cap: "Score by stratum, with 95 % intervals over patients. The line is the mean of all examples. Choose a model above the figure."
-#| fig-alt: "Points with intervals for each stratum of modality, plane, location, question type, answer length, age, sex and condition; one model at a time."
+#| fig-cap: "Score by group, with 95 % intervals over patients (dots), and the best control in the same group (rings). The line is the model's mean. Choose a model above the figure."
+#| fig-alt: "Points with intervals for each group by modality, plane, location, question type, answer length, age, sex and condition, with the control's score; one model at a time."
 figure = go.Figure()
-plotted = [name for name, (_, _, table) in failing.items() if len(table)]
+plotted = [name for name, (_, _, _, table) in failing.items() if len(table)]
 if not plotted:
-    raise ValueError(f"no stratum has {least} examples of {strata.PATIENTS} patients: lower `least`")
+    raise ValueError(f"no group has {least} examples of {strata.PATIENTS} patients: lower `least`")
+AXES = {"right": "share of questions right", "ROUGE-L": "ROUGE-L"}
 for name in plotted:
-    title, overall, table = failing[name]
+    title, control, overall, table = failing[name]
     order = table.iloc[::-1]
-    labels = [f"{row['field']}: {row['stratum']} (n = {row['examples']})" for row in order.to_dict("records")]
-    figure.add_scatter(x=order["value"], y=labels, mode="markers", marker={"size": 9}, showlegend=False, visible=name == plotted[0], error_x={"type": "data", "symmetric": False, "array": order["high"] - order["value"], "arrayminus": order["value"] - order["low"]}, hovertemplate="%{y}: %{x:.2f}<extra></extra>")
-    figure.add_scatter(x=[overall, overall], y=[labels[0], labels[-1]], mode="lines", line={"dash": "dot"}, showlegend=False, visible=name == plotted[0], hoverinfo="skip")
-buttons = [{"label": name, "method": "update", "args": [{"visible": [other == name for other in plotted for _ in range(2)]}, {"xaxis.title.text": failing[name][0]}]} for name in plotted]
-figure.update_layout(height=160 + 22 * max(len(failing[name][2]) for name in plotted), margin={"l": 260, "t": 70}, updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}])
-figure.update_xaxes(title=failing[plotted[0]][0], range=[-0.03, 1.03])
-plots.show(figure, alt="; ".join(f"{name}: worst {worst['field']} {worst['stratum']} with {worst['value']:.2f}, mean {overall:.2f}" for name, (_, overall, table) in failing.items() if len(table) for worst in [table.loc[table["value"].idxmin()]]) + ".")
+    labels = [f"{row['field'].replace('question ', '')}: {row['stratum']}" for row in order.to_dict("records")]
+    told = [f"{row['examples']} examples of {row['patients']} patients" for row in order.to_dict("records")]
+    figure.add_scatter(x=order["control"], y=labels, mode="markers", name=f"{control}", marker={"size": 11, "symbol": "circle-open", "color": "#D55E00"}, visible=name == plotted[0], hovertemplate="%{y}, control: %{x:.2f}<extra></extra>")
+    figure.add_scatter(x=order["value"], y=labels, mode="markers", name="model", marker={"size": 8, "color": "#0072B2"}, customdata=told, visible=name == plotted[0], error_x={"type": "data", "symmetric": False, "array": order["high"] - order["value"], "arrayminus": order["value"] - order["low"]}, hovertemplate="%{y}: %{x:.2f}, %{customdata}<extra></extra>")
+    figure.add_scatter(x=[overall, overall], y=[labels[0], labels[-1]], mode="lines", line={"dash": "dot", "color": "#0072B2"}, showlegend=False, visible=name == plotted[0], hoverinfo="skip")
+buttons = [{"label": name.split(",")[0], "method": "update", "args": [{"visible": [other == name for other in plotted for _ in range(3)]}, {"xaxis.title.text": AXES[failing[name][0]]}]} for name in plotted]
+figure.update_layout(height=200 + 22 * max(len(failing[name][3]) for name in plotted), margin={"l": 8, "t": 90}, legend={"y": -0.12, "yanchor": "top"}, updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom"}])
+figure.update_yaxes(automargin=True, tickfont={"size": 12})
+figure.update_xaxes(title=AXES[failing[plotted[0]][0]], range=[-0.03, 1.03])
+plots.show(figure, alt="; ".join(f"{name}: lowest {worst['field']} {worst['stratum']} with {worst['value']:.2f} (control {worst['control']:.2f}), mean {overall:.2f}" for name, (_, _, overall, table) in failing.items() if len(table) for worst in [table.loc[table["value"].idxmin()]]) + ".")
 
 # %%
 #| label: tbl-strata
-#| tbl-cap: "The same as numbers, with the difference to all other examples. Sorted by the difference."
-shown, by = [], {"score": [], "difference": []}
-for name, (title, _, table) in failing.items():
-    for row in table.sort_values("difference").to_dict("records"):
-        shown.append({"model (score)": f"{name} ({title})", "group": f"{row['field']}: {row['stratum']}", "n (patients)": f"{row['examples']} ({row['patients']})", "score": in_words(row), "others": f"{row['others']:.2f}", "difference": in_words(row, "difference")})
+#| tbl-cap: "The same as numbers: the score, its paired lead over the best control in the same group, and its difference to all other examples. Sorted by the lead."
+shown, by = [], {"score": [], "lead": [], "to others": []}
+for name, (_, _, _, table) in failing.items():
+    for row in table.sort_values("lead").to_dict("records"):
+        shown.append({"model": name.split(",")[0], "group": f"{row['field']}: {row['stratum']}", "n (patients)": f"{row['examples']} ({row['patients']})", "score": in_words(row), "lead": in_words(row, "lead"), "to others": in_words(row, "difference")})
         by["score"].append(row["value"])
-        by["difference"].append(row["difference"])
+        by["lead"].append(row["lead"])
+        by["to others"].append(row["difference"])
 sortable(pd.DataFrame(shown), by, tall=True)
 
 # %%
 #| echo: false
-compared = sum(len(table) for _, _, table in failing.values())
-clear = sum(int((table["difference_high"] < 0).sum() + (table["difference_low"] > 0).sum()) for _, _, table in failing.values())
-record.metrics |= {"strata_compared": compared, "strata_clear": clear}
+every = pd.concat([table for _, _, _, table in failing.values()])
+record.metrics |= {"strata_compared": len(every), "strata_behind": int((every["lead_high"] < 0).sum()), "strata_ahead": int((every["lead_low"] > 0).sum())}
 told = []
-for name, (title, _, table) in failing.items():
-    rows = table[table["field"] == "condition"].set_index("stratum")
-    if "never seen in training" in rows.index:
-        row = rows.loc["never seen in training"]
-        told.append(f"{name}: {title} {row['value']:.2f} on {row['examples']} examples with a condition that training never saw, {row['others']:.2f} on all others, {in_words(row, 'difference')}, {verdict(row['difference_low'], row['difference_high'])}")
-display(Markdown(f"Of {compared} strata, {clear} differ from the other examples by more than their interval; about {compared / 20:.0f} would by chance if none did. **Unseen conditions.** {'; '.join(told)}." if told else f"Of {compared} strata, {clear} differ from the other examples by more than their interval; about {compared / 20:.0f} would by chance if none did. **Unseen conditions.** All held-out conditions with enough examples stand in training too."))
+for name, (title, _, _, table) in failing.items():
+    for row in table[table["stratum"] == "never seen in training"].to_dict("records"):
+        told.append(f"{name}: {title} {row['value']:.2f} on {row['examples']} examples of {row['patients']} patients with a condition that training never saw, {row['others']:.2f} on all others, {in_words(row, 'difference')}, {verdict(row['difference_low'], row['difference_high'])}")
+display(Markdown(f"Of {len(every)} groups, models are ahead of their control in {record.metrics['strata_ahead']} and behind it in {record.metrics['strata_behind']}, by intervals that exclude zero. Groups overlap, and many were compared: a single one near zero means little.\n\n**Unseen conditions.** {'; '.join(told) + '.' if told else 'All held-out conditions with enough examples stand in training too.'}"))
 
 # %% [markdown]
 # ### Worst cases
@@ -448,7 +472,7 @@ for one in trained:
     dataset = datasets[source[one.chapter]]["test"]
     at = {image: place for place, image in enumerate(dataset["image_id"])}
     scores = example_scores(one.rows)["token_f1"]
-    display(Markdown(f"**{one.name}**"))
+    display(Markdown(f"**{one.name}**: {int((scores == 0).sum())} of {len(scores)} answers share no word with the reference."))
     said = one.rows.to_dict("records")
     display(HTML("".join(explore.case(said[k] | {"answer": said[k]["reference"], "image": dataset[at[said[k]["image_id"]]]["image"]}, {"prediction": said[k]["prediction"]}, f"token F1 {scores[k]:.2f}") for k in inference.cases(scores, shown_cases, seed)["worst"])))
 
@@ -466,29 +490,35 @@ plots.table(pd.DataFrame(shown)) if shown else Markdown("No model gave both righ
 
 # %%
 #| echo: false
-flat = [f"{title} on {row['right or wrong']} ({row['model']}, {row[title].value:.2f})" for row in noticed for title in METRICS.values() if row[title].low < 0.6]
-display(Markdown(f"Where a reference is one word, a metric has little to get wrong; where it is a sentence, it may be. Metrics whose agreement may be as low as 0.6: {'; '.join(flat) or 'none here'}."))
+told = []
+for row in noticed:
+    said = {title: "prefer right answers" if row[title].low > 0.5 else "prefer wrong answers" if row[title].high < 0.5 else "can't tell" for title in METRICS.values()}
+    grouped = {}
+    for title, what in said.items():
+        grouped.setdefault(what, []).append(title)
+    told.append(f"{row['model']}, {row['right or wrong']}: " + "; ".join(f"{joined(titles)} {what}" for what, titles in grouped.items()))
+display(Markdown("By intervals that exclude 0.5: " + ". ".join(told).replace("can't tell", "can't tell them apart") + ". Where all references are one word, every metric is right by construction."))
 
 # %% [markdown]
 # ## Do they look at the lesion?
 #
-# Three ways to say what an output depends on: the weights of attention *pooling*; attention *rollout* [@abnar2020], which follows attention through all layers,
-# $\tilde A_l = \tfrac12 (A_l + I)\, \tilde A_{l-1}$, and does not know what is predicted; and *gradient × attention* [@chefer2021], which keeps what raises the output,
-# $R_l = R_{l-1} + \overline{(\nabla A_l \odot A_l)^+}\, R_{l-1}$. What is explained: for the tower, the likeness of image and report; for 4M, how likely the reference text is; for PaliGemma, how likely "Yes" is to a question on a finding that is there. *Likely* means log-odds, averaged over the text's tokens without its end;
-# gradients are those of the tokens' raw scores, as published.
+# Three ways to say what an output depends on: the weights of attention *pooling*; attention *rollout* [@abnar2020], which multiplies the attention $A_l$ of all layers, half of each layer passing by,
+# $\tilde A_l = \tfrac12 (A_l + I)\, \tilde A_{l-1}$, and does not know what is predicted; and *gradient × attention* [@chefer2021], which keeps only the attention that raises the output,
+# $R_l = R_{l-1} + \overline{(\nabla A_l \odot A_l)^+}\, R_{l-1}$ (the mean over heads of its positive part). What is explained: for the tower, the likeness of image and report; for 4M, how likely the reference text is; for PaliGemma, how likely "Yes" is to a question on a finding that is there. *Likely* means the log-odds of the text's tokens, averaged.
+#
+# Yellow: high; blue: low; boxes: drawn lesions.
 
 # %%
 #| echo: false
 if shown_maps:
     for name, (one, boxes) in shown_maps.items():
         display(Markdown(f"**{name}**: {one.about}. Boxes: known lesions."))
-        blocks, side = [], one.images.shape[1]
-        for k in range(min(2, len(boxes))):
+        side, first = one.images.shape[1], list(dict(zip(one.patients[::-1], range(len(boxes))[::-1], strict=True)).values())[::-1]
+        for k in first[:2]:  # of two patients
             grey = one.images[k] if one.images[k].ndim == 2 else one.images[k].mean(-1).astype(np.uint8)
-            blocks.append(pictured.picture(grey, "image", boxes[k]))
-            blocks += [pictured.picture(pictured.heat(enlarged(values[k], side), grey), kind, boxes[k]) for kind, values in one.maps.items()]
-            blocks.append(pictured.picture(pictured.heat(enlarged(list(one.randomised.values())[-1][k], side), grey), f"{list(one.maps)[-1]}, random weights", boxes[k]))
-        display(HTML(pictured.side_by_side(blocks)))
+            blocks = [pictured.picture(pictured.heat(enlarged(values[k], side), grey), kind, boxes[k]) for kind, values in one.maps.items()]
+            blocks.append(pictured.picture(pictured.heat(enlarged(one.randomised["rollout"][k], side), grey), "rollout, random weights", boxes[k]))
+            display(HTML(pictured.side_by_side([pictured.picture(grey, "image", boxes[k]), *blocks])))
 else:
     display(Markdown("These images have no known lesions."))
 
@@ -522,9 +552,18 @@ for name, one in tested.items():
 record.metrics["maps_faithful"] = sum(row["verdict"] == "ahead" for row in shown)
 plots.table(pd.DataFrame(shown)) if shown else Markdown("Nothing to delete.")
 
+# %%
+#| echo: false
+told = []
+for name, (one, _) in shown_maps.items():
+    few = range(min(len(one.images), curve_images))
+    whole, blank = (np.array([one.score(k, image(k)[None])[0] for k in few]) for image in (lambda k, own=one: own.images[k], lambda k, own=one: np.full_like(own.images[k], BLANK)))
+    loss = interval(mean(whole - blank), [one.patients[k] for k in few])
+    told.append(f"{name} {whole.mean():.2f} on whole images and {blank.mean():.2f} on grey ones ({loss.value:+.2f} [{loss.low:+.2f}, {loss.high:+.2f}]{'' if loss.low > 0 else ': the image does not raise it, so no map of it can be put to this test'})")
+display(Markdown(f"What is explained: {'; '.join(told)}.")) if told else None
+
 # %% [markdown]
-# **Sanity check** [@adebayo2018]. A map that stays the same when all weights are drawn at random says nothing of what was learned. The table gives the absolute rank correlation between both maps, for one draw of random weights. We count the check as passed where the interval stays below 0.5, which is less than a quarter of the order shared; the
-# threshold is ours.
+# **Sanity check** [@adebayo2018]. A map that stays the same when all weights are drawn at random says nothing of what was learned. The table gives the absolute rank correlation between both maps, for one draw of random weights. We count the check as passed where the interval stays below 0.5; the threshold is ours.
 
 # %%
 #| label: tbl-sanity
@@ -534,7 +573,7 @@ record.metrics |= {"sanity_passed": sum(row["passed"] == "yes" for row in shown)
 plots.table(pd.DataFrame(shown)) if shown else Markdown("Nothing to compare.")
 
 # %% [markdown]
-# In JupyterLab: from image to answer, and from answer to image. Choose a question, hide the places that a map marks, and see whether the answer changes; or type an answer and see what of the image speaks for it.
+# In JupyterLab, not on this page: from image to answer, and from answer to image. Choose a question, hide the places that a map marks, and see whether the answer changes; or type an answer and see what of the image speaks for it.
 
 # %% tags=["widget"]
 evidence.widget(tuned, collator, lesion_questions) if "PaliGemma" in shown_maps else Markdown("This needs chapter 02 with a LoRA adapter.")
@@ -542,7 +581,7 @@ evidence.widget(tuned, collator, lesion_questions) if "PaliGemma" in shown_maps 
 # %% [markdown]
 # ## Other systems, and what their licences allow
 #
-# Each cell leads to its source; what has no source that can be traced is left out. *With conditions*: read the terms first. A licence of the code is not one of the weights, and terms change; this is not legal advice.
+# Each link leads to its source; what has no source that can be traced is left empty. *With conditions*: read the terms first. A licence of the code is not one of the weights, and terms change; this is not legal advice.
 
 # %%
 #| label: tbl-systems
@@ -552,7 +591,7 @@ comparable.systems(facts)
 
 # %%
 #| label: tbl-published
-#| tbl-cap: "Figures as their authors publish them, in per cent unless they say otherwise, with the benchmark, the split and the metric as they word it. Figures of different rows are comparable only where all three are the same, and they rarely are: some models were fine-tuned on the set, some never saw it."
+#| tbl-cap: "Figures as published by their authors or, where the row says so, by others, in per cent unless they say otherwise, with the benchmark, the split and the metric as they word it. Figures of different rows are comparable only where all three are the same, and they rarely are: some models were fine-tuned on the set, some never saw it."
 comparable.published(facts)
 
 # %% [markdown]
@@ -561,6 +600,9 @@ comparable.published(facts)
 
 # %%
 #| echo: false
+sizes = {"02_lora_finetuning": "base_parameters", "03_fourm_pretraining": "parameters", "05_contrastive_pretraining": "tower_parameters"}
+ours = [f"{runs[chapter]['metrics'][name]:,} (chapter {chapter[:2]})" for chapter, name in sizes.items() if chapter in runs]
+display(Markdown(f"Our own models have {joined(ours)} weights; what they were trained on is in their chapters. Code and weights that this report trains are under the MIT licence; what was trained from a base of the hub stays under its licence."))
 if sets:
     display(Markdown(f"Asked in this run, with scores and controls in @tbl-scores: {joined(one.name for one in sets)}. Ultrasound and fluoroscopy are left out, so these are not the published splits."))
 else:
@@ -571,9 +613,10 @@ else:
 #
 # - Phantom images are drawn and their texts come from the same drawing. Nothing here says anything about patients.
 # - Intervals say which patients were held out, not how another training would end; each model is one training.
-# - Many strata and metrics were compared. What is not several times as far from zero as its interval is wide may be chance.
-# - A saliency map shows where a model looks, not that it understands. Maps of a few large patches can hardly hit small lesions.
-# - Explaining the reference answer, as here, says where the evidence for it is, also when the model would have said something else.
+# - Many groups and metrics were compared. A single lead whose interval only just excludes zero may be chance.
+# - A saliency map marks what a method attributes an output to, not that the model understands. Maps of a few large patches can hardly hit small lesions.
+# - What is explained is the reference answer, also where the model would have said something else.
+# - The sanity check and the control *random weights* rest on one draw of random weights.
 
 # %%
 #| echo: false
@@ -582,10 +625,10 @@ results.card(summary)
 
 # %%
 #| echo: false
-chosen = {slug(TUNED, "closed", "value"): "Closed questions right, PaliGemma fine-tuned", slug(TUNED, "closed", "control_value"): "… best control", slug(FUSION, "closed", "value"): "Closed questions right, attention fusion", slug(FUSION, "closed", "control_value"): "… best control", slug(CAPTIONS, "rouge_l", "value"): "ROUGE-L of captions, 4M", slug(CAPTIONS, "rouge_l", "control_value"): "… best control", "maps_pointing": "Maps that point at lesions beyond all controls", "maps_tested": "… of", "sanity_passed": "Maps that pass the sanity check", "strata_clear": "Strata that differ", "strata_compared": "… of"}
+chosen = {slug(TUNED, "open", "value"): "Open questions right, fine-tuned", slug(TUNED, "open", "control_value"): "… best control", slug(TUNED, "findings", "value"): "Questions on findings right, fine-tuned", slug(TUNED, "findings", "control_value"): "… best control", slug(FUSION, "findings", "value"): "Questions on findings right, attention fusion", slug(FUSION, "findings", "control_value"): "… best control", slug(CAPTIONS, "plane", "value"): "Captions that name the plane, 4M", slug(CAPTIONS, "plane", "control_value"): "… best control", "maps_pointing": "Maps that point at lesions beyond all controls", "maps_tested": "… of", "sanity_passed": "Maps that pass the sanity check", "sanity_tested": "… of", "strata_behind": "Groups in which a model is behind its control", "strata_ahead": "Groups in which it is ahead", "strata_compared": "… of"}
 results.beside_record(summary, {name: title for name, title in chosen.items() if name in summary["metrics"]})
 
 # %% [markdown]
 # ## What's next
 #
-# A later chapter asks how large a model and how much data a wanted loss needs, and what that costs.
+# A later chapter asks what a given quality costs: how many weights, how much data, how many hours of which GPU.

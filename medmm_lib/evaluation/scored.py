@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from medmm_lib.evaluation.closed import answer, is_closed
+from medmm_lib.evaluation.facts import FACTS, named_right
 from medmm_lib.evaluation.gathered import MODEL, Answered
 from medmm_lib.evaluation.intervals import interval, mean, paired_difference
 from medmm_lib.evaluation.text import METRICS, text_scores
@@ -12,17 +13,27 @@ LOWER_IS_BETTER = ("edit_distance", "edit_distance_normalised")
 
 
 def example_scores(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Scores of every example, name → [N]: the text metrics; `closed`, `open` accuracy, NaN for the other kind.
+    """Scores of every example, name → [N]: what is right, then the text metrics.
 
-    Closed questions (the reference is yes or no) are right by their first word, open ones word for word.
+    `closed` (the reference is yes or no) is right by its first word, `open` word for word; `findings` are the closed
+    questions of that type, which can't be answered from the kind of image alone. Of captions: whether they name the
+    same `plane`, `side` and `finding` as the reference. NaN where a score does not apply.
     """
     scores = text_scores(rows["prediction"].tolist(), rows["reference"].tolist())
     closed = np.array([is_closed(reference) for reference in rows["reference"]])
     same = [answer(said) == answer(known) for said, known in zip(rows["prediction"], rows["reference"], strict=True)]
     right = np.where(closed, np.array(same, dtype=float), scores["exact_match"])
-    return {
-        "closed": np.where(closed, right, np.nan), "open": np.where(closed, np.nan, right),
-    } | {metric: np.asarray(scores[metric], dtype=float) for metric in METRICS}  # fmt: skip
+    kinds = rows["type"].to_numpy() if "type" in rows else np.full(len(rows), None)
+    captions = kinds == "caption"
+    facts = {
+        fact: np.where(captions, named_right(rows["prediction"].tolist(), rows["reference"].tolist(), read), np.nan)
+        for fact, read in (FACTS.items() if captions.any() else ())
+    }
+    kept = {
+        "findings": np.where(closed & (kinds == "finding"), right, np.nan),
+        "closed": np.where(closed, right, np.nan), "open": np.where(closed | captions, np.nan, right),
+    }  # fmt: skip
+    return kept | facts | {metric: np.asarray(scores[metric], dtype=float) for metric in METRICS}
 
 
 def beside_controls(one: Answered) -> pd.DataFrame:

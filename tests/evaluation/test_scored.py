@@ -46,3 +46,16 @@ def test_the_best_control_of_a_distance_is_the_one_with_the_lowest(artifacts):
         }
         assert len(set(others.values())) == 2
         assert table.loc[score, "control_value"] == pytest.approx(min(others.values())), score
+
+
+def test_findings_and_what_captions_name_are_scores_of_their_own(artifacts):
+    rows = gathered.gather("quick")[0][1].rows.assign(type=["finding", "plane"] * 5 + ["caption"] * 10)
+    rows.loc[10:, "reference"] = "Axial CT with a cyst on the left."
+    rows.loc[10:14, "prediction"] = "Coronal CT with a cyst on the left."
+    rows.loc[15:, "prediction"] = "Axial CT with a cyst on the right."
+    scores = scored.example_scores(rows)
+    assert np.isfinite(scores["findings"]).sum() == 5
+    assert np.nanmean(scores["plane"]) == np.nanmean(scores["side"]) == 0.5
+    assert np.nanmean(scores["finding"]) == 1
+    assert np.isnan(scores["plane"][:10]).all()
+    assert np.isnan(scores["open"][10:]).all()  # no caption is right word for word
