@@ -32,7 +32,7 @@ data_root: str = ""  # folder of medpix; empty: MEDMM_DATA
 least: int = 10  # examples of a stratum that is shown
 shown_cases: int = 3  # of the worst answers of each model
 explained: int = 48  # images whose saliency maps are tested, at most
-curve_images: int = 16  # of these, for deletion and insertion
+curve_images: int = 12  # of these, for deletion and insertion
 curve_steps: int = 6  # of such a curve
 explained_text: str = "caption"  # of 4M: caption, findings or boxes
 benchmarks: list[str] = []  # of vqa_rad, slake and pmc_vqa, from the hub; from a folder, its path after a colon, as in slake:FOLDER
@@ -84,7 +84,7 @@ from medmm_lib.evaluation.arms import auc_beside_first, in_words
 from medmm_lib.evaluation.bert_score import bert_scores
 from medmm_lib.evaluation.controls import control_table, controls
 from medmm_lib.evaluation.explained import BLANK, ceiling, enlarged, faithful, likeness, pointed
-from medmm_lib.evaluation.facts import FACTS, named_right, seen
+from medmm_lib.evaluation.facts import FACTS, seen
 from medmm_lib.evaluation.gathered import MODEL, Answered, gather
 from medmm_lib.evaluation.intervals import interval, mean
 from medmm_lib.evaluation.judge import PROMPT, judged
@@ -115,6 +115,7 @@ by_name = {one.name: one for one in answered}
 trained = [one for one in answered if one.name != BASE]  # whose failures are looked at
 answered = trained + [one for one in answered if one.name == BASE]
 embedded = any(own.get("base") == "embedded" for own in used.values())
+drawn = all(name.startswith("phantom") for name in datasets)
 
 
 # %%
@@ -252,7 +253,7 @@ noticed = []
 METRICS = {"edit_distance": "edit distance (fewer)", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "token_f1": "token F1"}
 for one in trained:
     scores, groups = example_scores(one.rows), one.rows["patient_id"].tolist()
-    about = {"closed questions": scores["closed"]} if one.name != CAPTIONS else {f"{fact} named": named_right(one.rows["prediction"].tolist(), one.rows["reference"].tolist(), reads) for fact, reads in FACTS.items()}
+    about = {"closed questions": scores["closed"]} if one.name != CAPTIONS else {f"{fact} named": scores[fact] for fact in FACTS}
     for what, right in about.items():
         these = np.flatnonzero(~np.isnan(right))
         if len(these) and 0 < right[these].mean() < 1:
@@ -304,7 +305,7 @@ if chapter in used and used[chapter]["method"] == "lora" and any(boxes := lesion
     made = questions.without_flags(questions.make(scans), own["removed_flags"])
     put = with_images(scans["test"], made["test"], side=own["side"] if own["base"] == "embedded" else None, without=own["removed_types"])
     of_image = dict(zip(scans["test"]["image_id"], boxes, strict=True))
-    of_question = [[box for box in of_image[image] if kind == "finding" and answer == "Yes" and seen(box["name"]) == seen(question)] for image, kind, answer, question in zip(put["image_id"], put["type"], put["answer"], put["question"], strict=True)]
+    of_question = [[box for box in of_image[image] if kind == "finding" and answer == "Yes" and seen(question) and seen(box["name"]) == seen(question)] for image, kind, answer, question in zip(put["image_id"], put["type"], put["answer"], put["question"], strict=True)]
     places = some(np.flatnonzero([bool(own_boxes) for own_boxes in of_question]))
     lesion_questions = put.select(places)
     shown_maps["PaliGemma"] = (vlm_saliency.explained("PaliGemma, fine-tuned", tuned, collator, lesion_questions, base), [of_question[k] for k in places])
@@ -346,7 +347,7 @@ for name, (_, _, _, table) in failing.items():
         weakest[name] = f"{name} on {row['field']} {row['stratum']} ({row['value']:.2f} against {row['control']:.2f}; {row['examples']} examples of {row['patients']} patients)"
 noticing = [f"{row['right or wrong'].replace(' named', '')} {sum(row[title].low > 0.5 for title in METRICS.values())}" for row in noticed if row["right or wrong"].endswith("named")]
 lines = [line for line in [
-    "All models here are tiny stand-ins, trained in minutes on drawn images. Nothing here is about the released PaliGemma or 4M, or about patients." if embedded else "",
+    f"All models here are tiny stand-ins, trained in minutes: nothing here is about the released PaliGemma or 4M.{' Their images are drawn: nothing here is about patients.' if drawn else ''}" if embedded else "",
     *lines,
     f"Furthest behind its control: {'; '.join(weakest.values())}." if weakest else "In no group of examples is a model clearly behind its control.",
     f"How many of {len(METRICS)} text metrics score captions that name the right thing clearly above others: {joined(noticing)}." if noticing else "",
@@ -602,7 +603,7 @@ comparable.published(facts)
 #| echo: false
 sizes = {"02_lora_finetuning": "base_parameters", "03_fourm_pretraining": "parameters", "05_contrastive_pretraining": "tower_parameters"}
 ours = [f"{runs[chapter]['metrics'][name]:,} (chapter {chapter[:2]})" for chapter, name in sizes.items() if chapter in runs]
-display(Markdown(f"Our own models have {joined(ours)} weights; what they were trained on is in their chapters. Code and weights that this report trains are under the MIT licence; what was trained from a base of the hub stays under its licence."))
+display(Markdown(f"Our own models have {joined(ours)} weights; what they were trained on is in their chapters. The code of this report is under the MIT licence; what was trained from a base of others, or on their data, stays under their terms."))
 if sets:
     display(Markdown(f"Asked in this run, with scores and controls in @tbl-scores: {joined(one.name for one in sets)}. Ultrasound and fluoroscopy are left out, so these are not the published splits."))
 else:
