@@ -289,7 +289,7 @@ if chapter in used and any(boxes := lesions(chapter)):
     places = some([k for k in test.told if boxes[k]])
     texts = material.targets(own["language_model"], own["pooling"], folder[chapter] / "texts")[1]
     wanted = asked(aligned, aligned.texts, texts[np.searchsorted(test.told, places)])
-    shown_maps["MAE + LLM tower"] = (tower_saliency.explained("MAE + LLM tower", aligned.tower, test.pixels[places], wanted, [test.patients[k] for k in places]), [boxes[k] for k in places])
+    shown_maps["MAE + LLM tower"] = (tower_saliency.explained(aligned.tower, test.pixels[places], wanted, [test.patients[k] for k in places]), [boxes[k] for k in places])
 chapter = "03_fourm_pretraining"
 if chapter in used and any(boxes := lesions(chapter)):
     own, scans = used[chapter], datasets[source[chapter]]["test"]
@@ -297,7 +297,7 @@ if chapter in used and any(boxes := lesions(chapter)):
     if explained_text not in tokens.ids or explained_text == "patches":
         raise ValueError(f"explained_text is {explained_text!r}; chapter 03's model writes {', '.join(name for name in tokens.ids if name != 'patches')}")
     places = some([k for k, length in enumerate(tokens.lengths[explained_text].tolist()) if length > 1 and boxes[k]])
-    shown_maps["4M encoder"] = (fourm_saliency.explained("4M encoder", fourm, tokens.rows(torch.from_numpy(places)), explained_text, [scans["patient_id"][k] for k in places]), [boxes[k] for k in places])
+    shown_maps["4M encoder"] = (fourm_saliency.explained(fourm, tokens.rows(torch.from_numpy(places)), explained_text, [scans["patient_id"][k] for k in places]), [boxes[k] for k in places])
 chapter = "02_lora_finetuning"
 if chapter in used and used[chapter]["method"] == "lora" and any(boxes := lesions(chapter)):
     own, scans = used[chapter], datasets[source[chapter]]
@@ -308,7 +308,7 @@ if chapter in used and used[chapter]["method"] == "lora" and any(boxes := lesion
     of_question = [[box for box in of_image[image] if kind == "finding" and answer == "Yes" and seen(question) and seen(box["name"]) == seen(question)] for image, kind, answer, question in zip(put["image_id"], put["type"], put["answer"], put["question"], strict=True)]
     places = some(np.flatnonzero([bool(own_boxes) for own_boxes in of_question]))
     lesion_questions = put.select(places)
-    shown_maps["PaliGemma"] = (vlm_saliency.explained("PaliGemma, fine-tuned", tuned, collator, lesion_questions, base), [of_question[k] for k in places])
+    shown_maps["PaliGemma"] = (vlm_saliency.explained(tuned, collator, lesion_questions, base), [of_question[k] for k in places])
 
 # %%
 #| code-summary: "Put the maps to the test"

@@ -17,9 +17,7 @@ KINDS = ("pooling", "rollout", "gradient × attention")
 BATCH = 32  # images at once: all attention of a batch is in memory
 
 
-def explained(
-    name: str, tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor, patients: Sequence[str]
-) -> Explained:
+def explained(tower: Tower, pixels: torch.Tensor, wanted: torch.Tensor, patients: Sequence[str]) -> Explained:
     """Maps of N images by a tower and by one with random weights, as of `maps`, and the likeness that they explain."""
     torch.manual_seed(RANDOM)
     random = Tower(MAE(tower.shape), tower.projection.out_features).to(tower.projection.weight.device)
@@ -29,7 +27,7 @@ def explained(
         return (asked(tower, tower, torch.from_numpy(images)) @ wanted[n]).numpy()
 
     return Explained(
-        name, "how near the image lies to its own report", pixels.numpy(), list(patients), maps(tower, pixels, wanted),
+        "how near the image lies to its own report", pixels.numpy(), list(patients), maps(tower, pixels, wanted),
         maps(random, pixels, wanted), score,
     )  # fmt: skip
 

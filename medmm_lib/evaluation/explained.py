@@ -26,7 +26,6 @@ class Explained:
     [K], the higher the surer.
     """
 
-    name: str
     about: str
     images: np.ndarray
     patients: list[str]

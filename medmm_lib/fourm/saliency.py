@@ -18,7 +18,7 @@ KINDS = ("rollout", "gradient × attention")
 BATCH = 32  # studies at once: all attention of a batch is in memory
 
 
-def explained(name: str, model: FourM, tokens: Tokens, target: str, patients: Sequence[str]) -> Explained:
+def explained(model: FourM, tokens: Tokens, target: str, patients: Sequence[str]) -> Explained:
     """Maps of N studies by a model and by one with random weights, as of `maps`, and the score that they explain: the
     log-odds of the tokens of `target`, their mean, where only the scan is given."""
     torch.manual_seed(RANDOM)
@@ -38,7 +38,7 @@ def explained(name: str, model: FourM, tokens: Tokens, target: str, patients: Se
         return ((odds * asked).sum(1) / asked.sum(1)).cpu().numpy()
 
     both = [maps(one, "patches", given["patches"], target, text) for one in (model, random)]
-    return Explained(name, f"the log-odds of its {target}", pictures.numpy(), list(patients), *both, score)
+    return Explained(f"the log-odds of its {target}", pictures.numpy(), list(patients), *both, score)
 
 
 def maps(model: FourM, patches: str, pixels: torch.Tensor, target: str, tokens: torch.Tensor) -> dict[str, np.ndarray]:

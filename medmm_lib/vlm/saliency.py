@@ -22,7 +22,7 @@ TOWERS = {"vision_tower": "vision", "language_model": "language"}
 BATCH = 16  # questions at once: all attention of a batch is in memory
 
 
-def explained(name: str, model: nn.Module, collator: Collator, rows: Rows, base: str) -> Explained:
+def explained(model: nn.Module, collator: Collator, rows: Rows, base: str) -> Explained:
     """Maps of N questions' images by a model and by one of the same `base` with random weights, as of `maps`, and the
     score that they explain: the log-odds of the reference answer's tokens, their mean.
 
@@ -41,9 +41,7 @@ def explained(name: str, model: nn.Module, collator: Collator, rows: Rows, base:
 
     both = [maps(one, collator, seen, answers) for one in (model, random.to(next(model.parameters()).device))]
     images = np.stack([np.asarray(row["image"]) for row in seen])
-    return Explained(
-        name, "the log-odds of the right answer", images, [row["patient_id"] for row in rows], *both, score
-    )
+    return Explained("the log-odds of the right answer", images, [row["patient_id"] for row in rows], *both, score)
 
 
 def maps(model: nn.Module, collator: Collator, rows: Rows, answers: Sequence[str]) -> dict[str, np.ndarray]:

@@ -51,7 +51,7 @@ def test_batches_do_not_matter(monkeypatch):
 def test_the_maps_can_be_put_to_the_test():
     model, (pixels, *_) = tower(), small.squares(4)
     wanted = F.normalize(torch.randn(4, 8), dim=1)
-    one = saliency.explained("tower", model, pixels, wanted, ["a", "b", "c", "d"])
+    one = saliency.explained(model, pixels, wanted, ["a", "b", "c", "d"])
     np.testing.assert_array_equal(one.images, pixels.numpy())
     scores = one.score(2, one.images[1:3])
     np.testing.assert_allclose(scores, asked(model, model, pixels[1:3]).numpy() @ wanted[2].numpy(), atol=1e-5)

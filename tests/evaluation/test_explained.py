@@ -25,7 +25,7 @@ def one(maps, randomised=None):
     def score(n, given):
         return (given == 255).mean((1, 2))
 
-    return Explained("model", "brightness", images, [f"p{k // 2}" for k in range(COUNT)], maps, random, score)
+    return Explained("brightness", images, [f"p{k // 2}" for k in range(COUNT)], maps, random, score)
 
 
 def true_maps():

@@ -49,7 +49,7 @@ def test_without_a_model_the_chapter_to_run_is_named(tmp_path, dataset):
 
 def test_its_maps_can_be_put_to_the_test(chapter, dataset):
     model, tokens = kept(chapter[0], dataset["test"], side=64, patch=8)
-    one = saliency.explained("small", model, tokens, "caption", dataset["test"]["patient_id"])
+    one = saliency.explained(model, tokens, "caption", dataset["test"]["patient_id"])
     scans = preparation.pictures(dataset["test"], "patches", 64).numpy()
     np.testing.assert_array_equal(one.images, scans)
     assert one.maps["rollout"].shape == (10, 8, 8)

@@ -46,7 +46,7 @@ def test_without_an_adapter_the_chapter_to_run_is_named(tmp_path):
 def test_its_maps_can_be_put_to_the_test(chapter):
     model, collator, base = kept(chapter[0], PARAMETERS)
     rows = small.rows(6)
-    one = saliency.explained("small", model, collator, rows, base)
+    one = saliency.explained(model, collator, rows, base)
     assert one.images.shape == (6, 16, 16, 3)
     assert set(one.maps) == set(one.randomised) == set(saliency.KINDS)
     scores = np.array([one.score(k, one.images[k : k + 1])[0] for k in range(6)])
