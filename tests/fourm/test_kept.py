@@ -5,7 +5,7 @@ import torch
 import medmm_lib.data
 from medmm_lib.fourm import preparation, saliency
 from medmm_lib.fourm.experiment import Setup
-from medmm_lib.fourm.kept import kept
+from medmm_lib.fourm.kept import kept, kept_studies
 
 MODALITIES = ["patches", "label map", "caption"]
 SETTINGS = {"side": 64, "patch": 8, "vocabulary_size": 600, "longest_text": 40, "seed": 0}
@@ -45,6 +45,17 @@ def test_model_and_tokens_are_there_again(chapter, dataset):
 def test_without_a_model_the_chapter_to_run_is_named(tmp_path, dataset):
     with pytest.raises(FileNotFoundError, match="run chapter 03_fourm_pretraining first"):
         kept(tmp_path, dataset["test"], side=64, patch=8)
+
+
+def test_other_models_can_be_trained_on_its_tokens(chapter, dataset, tmp_path):
+    folder, _, corpus = chapter
+    given = {"fingerprint": "f", "side": 64, "patch": 8, "count": 2, "seed": 0}
+    studies = kept_studies(folder, dataset, tmp_path, **given)
+    assert set(studies.spaces) == {"patches", "caption"}
+    assert len(studies.training[0]) == 20  # ten studies, each in two views
+    assert torch.equal(studies.held_out.ids["caption"], corpus.held_out.ids["caption"])
+    assert kept_studies(folder, dataset, tmp_path, **given).key == studies.key
+    assert kept_studies(folder, dataset, tmp_path, **given | {"count": 1}).key != studies.key
 
 
 def test_its_maps_can_be_put_to_the_test(chapter, dataset):
