@@ -14,7 +14,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from medmm_lib import data, parameters, paths, results, sources
 
-PUBLISHED = (paths.REPORT / "published.csv", paths.REPORT / "comparable.csv")  # figures of others, which pages show
+PUBLISHED = tuple(
+    paths.REPORT / f"{name}.csv" for name in ("published", "comparable", "gpus")
+)  # figures of others, which pages show
 
 
 class RunError(RuntimeError):

@@ -7,7 +7,7 @@ compares in a browser.
 import html
 import json
 from dataclasses import dataclass
-from math import isfinite, log10
+from math import floor, isfinite, log10
 
 import ipywidgets
 import numpy as np
@@ -16,14 +16,18 @@ from IPython.display import HTML
 from medmm_lib.evaluation.intervals import Estimate
 from medmm_lib.scaling.compute import Gpu
 from medmm_lib.scaling.law import Law
-from medmm_lib.scaling.planner import QUANTITIES, FineTuning, Given, Machine, plan
+from medmm_lib.scaling.planner import GPU_DAYS_A_MONTH, QUANTITIES, FineTuning, Given, Machine, plan
 
 WISHES: dict[Given, str] = {"loss": "A wanted loss, nats a token", "hours": "GPU-hours", "euros": "Euros"}
 SCALES = ((1e15, " P"), (1e12, " T"), (1e9, " billion"), (1e6, " million"))
 # Sliders that go by powers of ten: from, to, in steps of.
-POWERS = {"hours": (-1, 5, 0.05), "euros": (-1, 6, 0.05), "unique": (5, 12, 0.05), "questions": (2, 6, 0.05)}
+POWERS = {"unique": (5, 12, 0.05), "questions": (2, 6, 0.05)}
+REACH = 6  # powers of ten beyond the largest training measured, that can be asked for
 WORK = {"questions": "Questions with answers", "epochs": "Times each is seen", "times": "Trainings a year"}
-YEAR = {"hours": "GPU-hours a year", "bookings": "months of bookings", "euros": "euros a year"}
+YEAR = {
+    "hours": "GPU-hours a year", "bookings": f"months of {GPU_DAYS_A_MONTH} GPU-days", "euros": "euros a year",
+    "memory_gib": "GiB of memory for a step",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,9 @@ class Desk:
     """What a planner works with and starts from.
 
     `law` and its `draws`; a training costs `flops_per` · weights · tokens, of which `unique` are different; `losses`:
-    the range that can be wished for, nats. `gpus` can be chosen, the first one to begin with; `mfu` is the share of the
-    peak that is reached, `euros_per_hour` a GPU's price.
+    the range that can be wished for, nats; `measured`: FLOPs of the largest training that the law was fitted to.
+    `gpus` can be chosen, the first one to begin with; `mfu` is the share of the peak that is reached, `euros_per_hour`
+    a GPU's price.
     """
 
     law: Law
@@ -40,6 +45,7 @@ class Desk:
     flops_per: float
     unique: float
     losses: tuple[float, float]
+    measured: float
     gpus: tuple[Gpu, ...]
     mfu: float
     euros_per_hour: float
@@ -52,7 +58,16 @@ class Desk:
     def plan(self, machine: Machine, given: Given, value: float, unique: float | None = None) -> dict[str, Estimate]:
         """As of `planner.plan`, by this desk's law."""
         different = self.unique if unique is None else unique
-        return plan(self.law, self.draws, machine, given, value, flops_per=self.flops_per, unique=different)
+        return plan(
+            self.law, self.draws, machine, given, value, flops_per=self.flops_per, measured=self.measured,
+            unique=different,
+        )  # fmt: skip
+
+    def powers(self, given: Given) -> tuple[int, int]:
+        """The sliders of hours and euros, in powers of ten: from the largest training measured up to `REACH` beyond."""
+        price = self.euros_per_hour if given == "euros" else 1.0
+        first = floor(log10(max(price, 0.1) * self.machine().hours(self.measured)))
+        return first, first + REACH
 
 
 def short(value: float) -> str:
@@ -86,8 +101,10 @@ def page(desk: Desk) -> HTML:
     inputs = [
         _choice("given", "What is given", options),
         _slider("loss", WISHES["loss"], low, high, (high - low) / 200, (low + high) / 2),
-        _slider("hours", WISHES["hours"], *POWERS["hours"], 1.0, power=True),
-        _slider("euros", WISHES["euros"], *POWERS["euros"], 2, power=True),
+        *(
+            _slider(name, WISHES[name], *desk.powers(name), 0.05, desk.powers(name)[0] + 1, power=True)
+            for name in ("hours", "euros")
+        ),
         _slider("unique", "Different tokens", *POWERS["unique"], round(log10(desk.unique), 2), power=True),
         *_machine_inputs(desk),
     ]
@@ -95,7 +112,13 @@ def page(desk: Desk) -> HTML:
         f'<tr data-quantity="{name}"><th>{text}</th><td></td><td></td></tr>' for name, text in QUANTITIES.items()
     )
     head = "<tr><th></th><th>best guess</th><th>95 % interval</th></tr>"
-    told = {"kind": "plan", "flopsPer": desk.flops_per, "law": _parts(desk.law)[0], "draws": _parts(desk.draws)}
+    told = {
+        "kind": "plan",
+        "flopsPer": desk.flops_per,
+        "measured": desk.measured,
+        "law": _parts(desk.law)[0],
+        "draws": _parts(desk.draws),
+    }
     return _form(told | _peaks(desk), inputs, f"<thead>{head}</thead><tbody>{rows}</tbody>")
 
 
@@ -111,7 +134,10 @@ def fine_tuning_page(desk: Desk, bases: dict[str, FineTuning]) -> HTML:
         *_machine_inputs(desk),
     ]
     rows = "".join(f'<tr data-quantity="{name}"><th>{text}</th><td></td></tr>' for name, text in YEAR.items())
-    sizes = {name: {"frozen": one.frozen, "adapter": one.adapter, "tokens": one.tokens} for name, one in bases.items()}
+    sizes = {
+        name: {"frozen": one.frozen, "adapter": one.adapter, "tokens": one.tokens, "memory_gib": one.memory_gib}
+        for name, one in bases.items()
+    }
     return _form({"kind": "year", "bases": sizes} | _peaks(desk), inputs, f"<tbody>{rows}</tbody>")
 
 
@@ -172,11 +198,12 @@ def widget(desk: Desk) -> ipywidgets.Widget:
         ipywidgets.FloatSlider, WISHES["loss"], min=low, max=high, step=(high - low) / 200, value=(low + high) / 2
     )
     powers = {
-        name: slider(ipywidgets.FloatLogSlider, title, min=POWERS[name][0], max=POWERS[name][1], value=value)
-        for name, title, value in (
-            ("hours", WISHES["hours"], 10), ("euros", WISHES["euros"], 100), ("unique", "Different tokens", desk.unique)
-        )
-    }  # fmt: skip
+        name: slider(ipywidgets.FloatLogSlider, WISHES[name], min=first, max=last, value=10.0 ** (first + 1))
+        for name in ("hours", "euros")
+        for first, last in [desk.powers(name)]
+    }
+    first, last, _ = POWERS["unique"]
+    powers["unique"] = slider(ipywidgets.FloatLogSlider, "Different tokens", min=first, max=last, value=desk.unique)
     gpu = ipywidgets.Dropdown(options=[one.name for one in desk.gpus], description="GPU", style=style)
     mfu = slider(ipywidgets.FloatSlider, "Share of its peak reached", min=0.01, max=0.6, step=0.01, value=desk.mfu)
     price = slider(ipywidgets.FloatSlider, "Euros an hour", min=0.1, max=10, step=0.1, value=desk.euros_per_hour)

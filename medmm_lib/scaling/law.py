@@ -30,6 +30,10 @@ class Law:
     def loss(self, parameters: Values, tokens: Values, unique: float = np.inf) -> Values:
         """Nats a token after `tokens`, of which only `unique` differ."""
         seen = effective_tokens(tokens, unique, self.repeats)
+        with np.errstate(over="ignore"):
+            return self._loss(parameters, seen)
+
+    def _loss(self, parameters: Values, seen: Values) -> Values:
         return self.E + self.A / np.power(parameters, self.alpha) + self.B / np.power(seen, self.beta)
 
     def optimal(self, flops: Values, flops_per: float, unique: float = np.inf) -> tuple[Values, Values]:

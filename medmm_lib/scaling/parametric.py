@@ -26,6 +26,7 @@ EXPONENTS = (0.1, 0.3, 0.5, 0.8, 1.2)
 NARROWER = (
     0.7  # than the bandwidth of Hall and Sheather: 95 % intervals then hold the truth in 93 to 98 % of simulations
 )
+FLAT = 1e-12  # curvature of the objective, of the greatest there is, that is none
 REPEATS = 15.4  # a start: Muennighoff's R*
 WIDEST = 3  # interval of E or R*, its high end over its low one, that still says something
 
@@ -76,10 +77,18 @@ class ParametricFit:
         }  # fmt: skip
 
     def bootstrap(self, resamples: int = 1000, seed: int = 0) -> np.ndarray:
-        """Fits to points drawn with replacement: [resamples, P], as `covariance` is ordered."""
+        """Fits to points drawn with replacement: [resamples, P], as `covariance` is ordered.
+
+        Draws of fewer different points than parameters and one more can't be fitted and are drawn again.
+        """
         rng, count = np.random.default_rng(seed), len(self.residuals)
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-        return np.stack([_follow(self.points, self.theta, each)[0] for each in weights])
+        fewest = min(len(self.theta) + 1, count)
+        drawn: list[np.ndarray] = []
+        while len(drawn) < resamples:
+            weights = rng.multinomial(count, np.full(count, 1 / count)).astype(float)
+            if np.count_nonzero(weights) >= fewest:
+                drawn.append(_follow(self.points, self.theta, weights)[0])
+        return np.stack(drawn)
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,8 @@ def fit_parametric(
 def as_law(theta: np.ndarray) -> Law:
     """The law of parameters [..., P], ordered as `ParametricFit.covariance`; draws [R, P] make a law of R draws."""
     parts = np.moveaxis(theta, -1, 0)
-    return Law(*np.exp(parts[:3]), *parts[3:5], *np.exp(parts[5:]))
+    with np.errstate(over="ignore"):
+        return Law(*np.exp(parts[:3]), *parts[3:5], *np.exp(parts[5:]))
 
 
 def _huber(r: np.ndarray) -> np.ndarray:
@@ -215,9 +225,15 @@ def _sandwich(points: Points, theta: np.ndarray) -> np.ndarray:
     spread = min(r.std(), np.subtract(*np.quantile(r, [0.75, 0.25])) / 1.34)
     width = max(NARROWER * spread * 2 * norm.ppf(min(0.5 + quantile, 0.99)), DELTA)
     bend = (np.clip(r + width, -DELTA, DELTA) - np.clip(r - width, -DELTA, DELTA)) / (2 * width)
-    bread = np.linalg.pinv((slopes * bend[:, None]).T @ slopes, hermitian=True)
+    values, directions = np.linalg.eigh((slopes * bend[:, None]).T @ slopes)
+    seen = values > FLAT * values[-1]
+    bread = directions[:, seen] / values[seen] @ directions[:, seen].T
     scores = slopes * np.clip(r, -DELTA, DELTA)[:, None]
-    return back @ bread @ (scores.T @ scores) @ bread @ back.T * count / max(count - size, 1)
+    covariance = back @ bread @ (scores.T @ scores) @ bread @ back.T * count / max(count - size, 1)
+    # What no point tells anything of, such as E where it is next to nothing, could be anything.
+    unseen = np.abs(back @ directions[:, ~seen]).max(1, initial=0.0) > FLAT**0.5
+    covariance[unseen, unseen] = np.inf
+    return covariance
 
 
 def _errors(theta: np.ndarray, covariance: np.ndarray, count: int) -> tuple[dict[str, float], dict[str, Estimate]]:
@@ -231,7 +247,7 @@ def _errors(theta: np.ndarray, covariance: np.ndarray, count: int) -> tuple[dict
             raised = {"log R": "repeats"}.get(name, name[-1])
             with np.errstate(over="ignore"):
                 intervals[raised] = Estimate(*(float(np.exp(part)) for part in (value, low, high)))
-            errors[raised] = float(np.exp(value) * error)
+                errors[raised] = float(np.exp(value) * error)
         else:
             errors[name] = float(error)
     return errors, intervals

@@ -18,8 +18,9 @@ GB = 1e9
 Given = Literal["loss", "hours", "euros"]
 QUANTITIES = {
     "loss": "nats a token", "parameters": "weights", "tokens": "tokens", "epochs": "times each token is seen",
-    "pf_days": "PF-days", "hours": "GPU-hours", "bookings": f"months of {GPU_DAYS_A_MONTH} GPU-days",
-    "euros": "euros", "memory_gb": "GB for weights, gradients and Adam",
+    "pf_days": "PF-days", "beyond": "times the compute of the largest training measured", "hours": "GPU-hours",
+    "bookings": f"months of {GPU_DAYS_A_MONTH} GPU-days", "euros": "euros",
+    "memory_gb": "GB for weights, gradients and Adam",
 }  # fmt: skip
 
 
@@ -42,18 +43,20 @@ class Machine:
 
 
 def plan(
-    law: Law, draws: Law, machine: Machine, given: Given, value: float, *, flops_per: float, unique: float = np.inf
-) -> dict[str, Estimate]:
+    law: Law, draws: Law, machine: Machine, given: Given, value: float, *, flops_per: float, measured: float,
+    unique: float = np.inf,
+) -> dict[str, Estimate]:  # fmt: skip
     """What training one model from scratch takes, by `QUANTITIES`: the value of `law`, and the 95 % interval that its
     `draws` give.
 
     `given` says what `value` is: a wanted loss in nats, hours on the machine, or euros. A training costs `flops_per` ·
-    weights · tokens; only `unique` tokens are different ones. A loss that the law never reaches takes infinitely much.
-    Raises ValueError for a value not above 0.
+    weights · tokens; only `unique` tokens are different ones. The largest training that the law was fitted to took
+    `measured` FLOPs: the further beyond, the less the law is worth, whatever the interval says. A loss that
+    the law never reaches takes infinitely much. Raises ValueError for a value not above 0.
     """
     if not value > 0:
         raise ValueError(f"{given} is {value}; expected a number above 0")
-    best, drawn = (_quantities(one, machine, given, value, flops_per, unique) for one in (law, draws))
+    best, drawn = (_quantities(one, machine, given, value, flops_per, measured, unique) for one in (law, draws))
     made = {}
     for name in QUANTITIES:
         low, high = _quantiles(np.broadcast_to(drawn[name], np.shape(draws.E)))
@@ -62,7 +65,7 @@ def plan(
 
 
 def _quantities(
-    law: Law, machine: Machine, given: Given, value: float, flops_per: float, unique: float
+    law: Law, machine: Machine, given: Given, value: float, flops_per: float, measured: float, unique: float
 ) -> dict[str, float | np.ndarray]:
     if given == "loss":
         flops = law.flops_for(value, flops_per, unique)
@@ -77,8 +80,9 @@ def _quantities(
     parameters, tokens, epochs = (np.where(reached, part, np.inf) for part in (parameters, tokens, epochs))
     return {
         "loss": loss, "parameters": parameters, "tokens": tokens, "epochs": epochs,
-        "pf_days": flops / PF_DAY, "hours": hours, "bookings": np.ceil(hours / 24 / GPU_DAYS_A_MONTH),
-        "euros": hours * machine.euros_per_hour, "memory_gb": parameters * BYTES_A_WEIGHT / GB,
+        "pf_days": flops / PF_DAY, "beyond": flops / measured, "hours": hours,
+        "bookings": np.ceil(hours / 24 / GPU_DAYS_A_MONTH), "euros": hours * machine.euros_per_hour,
+        "memory_gb": parameters * BYTES_A_WEIGHT / GB,
     }  # fmt: skip
 
 
@@ -92,7 +96,7 @@ def _quantiles(values: np.ndarray) -> tuple[float, float]:
 @dataclass(frozen=True)
 class FineTuning:
     """Fine-tuning with LoRA: weights of the base and of the adapter, text and image tokens of a question with its
-    answer, questions, how often each is seen, and how often a year all of it is done."""
+    answer, questions, how often each is seen, how often a year all of it is done, and the memory of one step."""
 
     frozen: float
     adapter: float
@@ -100,6 +104,7 @@ class FineTuning:
     questions: float
     epochs: float
     times: float
+    memory_gib: float
 
     def flops(self, *, checkpointing: bool = False) -> float:
         """Of one year."""

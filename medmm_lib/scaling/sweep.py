@@ -34,8 +34,8 @@ def sweep(cells: Sequence[Setup], studies: Studies, folder: Path) -> pd.DataFram
     """Train all cells, and append each to `folder`/sweep.jsonl when it is done; those that are there are not trained.
 
     A row a cell: width, steps, seed; parameters (weights of layers), tokens (given and asked for), unique (tokens of
-    all training studies), flops (of the whole training, as PyTorch counts them), loss (held out, nats a token), step_ms,
-    seconds, and its curve: steps and training losses.
+    all training studies), flops (of the whole training, as PyTorch counts them), loss (held out, nats a token),
+    step_ms, seconds, and its curve: steps and training losses.
     """
     file = folder / "sweep.jsonl"
     known = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []

@@ -49,7 +49,7 @@
     return Math.exp(high);
   }
 
-  function quantities(law, machine, given, value, flopsPer, unique) {
+  function quantities(law, machine, given, value, flopsPer, measured, unique) {
     const speed = machine.peak * machine.mfu * 3600;
     const flops = given === "loss" ? flopsFor(law, value, flopsPer, unique)
       : (given === "hours" ? value : value / machine.euros_per_hour) * speed;
@@ -58,8 +58,8 @@
     return {
       loss: given === "loss" ? value : loss(law, parameters, tokens, unique), parameters: parameters, tokens: tokens,
       epochs: reached ? Math.max(isFinite(unique) ? tokens / unique : 0, 1) : Infinity, pf_days: flops / PF_DAY,
-      hours: hours, bookings: Math.ceil(hours / 24 / GPU_DAYS_A_MONTH), euros: hours * machine.euros_per_hour,
-      memory_gb: (parameters * BYTES_A_WEIGHT) / 1e9,
+      beyond: flops / measured, hours: hours, bookings: Math.ceil(hours / 24 / GPU_DAYS_A_MONTH),
+      euros: hours * machine.euros_per_hour, memory_gb: (parameters * BYTES_A_WEIGHT) / 1e9,
     };
   }
 
@@ -69,9 +69,9 @@
   }
 
   // What a training takes, by quantity: value, low, high.
-  function plan(law, draws, machine, given, value, flopsPer, unique) {
-    const best = quantities(law, machine, given, value, flopsPer, unique), made = {};
-    const drawn = draws.map(function (one) { return quantities(one, machine, given, value, flopsPer, unique); });
+  function plan(law, draws, machine, given, value, flopsPer, measured, unique) {
+    const best = quantities(law, machine, given, value, flopsPer, measured, unique), made = {};
+    const drawn = draws.map(function (one) { return quantities(one, machine, given, value, flopsPer, measured, unique); });
     Object.keys(best).forEach(function (name) {
       const all = drawn.map(function (one) { return one[name]; });
       made[name] = { value: best[name], low: quantile(all, 0.025), high: quantile(all, 0.975) };
@@ -120,12 +120,13 @@
       if (told.kind === "plan") {
         const given = form.elements.given.value;
         ["loss", "hours", "euros"].forEach(function (name) { form.elements[name].closest("label").hidden = name !== given; });
-        return plan(law, draws, machine(), given, value(given), told.flopsPer, value("unique"));
+        return plan(law, draws, machine(), given, value(given), told.flopsPer, told.measured, value("unique"));
       }
       const base = told.bases[form.elements.base.value], year = fineTuning({
         frozen: base.frozen, adapter: base.adapter, tokens: base.tokens,
         questions: value("questions"), epochs: value("epochs"), times: value("times"),
       }, machine(), false);
+      year.memory_gib = base.memory_gib;
       return Object.fromEntries(Object.keys(year).map(function (name) { return [name, { value: year[name] }]; }));
     }
 

@@ -15,8 +15,8 @@ MOVED = "(input, value) => { input.value = value; input.dispatchEvent(new Event(
 CHROMIUM = shutil.which("chromium")
 PARTS = np.array([482.01, 2085.43, 1.8169, 0.3478, 0.3658])
 BASES = {
-    "PaliGemma 3B": FineTuning(2.9e9, 11.3e6, 300, 10_000, 3, 4),
-    "PaliGemma 2 10B": FineTuning(9.7e9, 24e6, 1100, 10_000, 3, 4),
+    "PaliGemma 3B": FineTuning(2.9e9, 11.3e6, 300, 10_000, 3, 4, 16.8),
+    "PaliGemma 2 10B": FineTuning(9.7e9, 24e6, 1100, 10_000, 3, 4, 40.2),
 }
 
 
@@ -25,7 +25,7 @@ def desk():
     draws = PARTS * (1 + 0.01 * np.random.default_rng(0).normal(size=(60, 5)))
     first, *others = gpus().values()
     return Desk(
-        Law(*PARTS, repeats=15.4), Law(*draws.T, repeats=np.linspace(5, 30, 60)), 6.0, 1e9, (1.9, 4.0),
+        Law(*PARTS, repeats=15.4), Law(*draws.T, repeats=np.linspace(5, 30, 60)), 6.0, 1e9, (1.9, 4.0), 1e21,
         (first, *others), 0.35, 3.0,
     )  # fmt: skip
 
@@ -68,14 +68,15 @@ def test_the_page_computes_what_python_does(desk):
             return [row.locator("td").all_inner_texts() for row in form.locator("[data-quantity]").all()]
 
         for gpu in ("H100 SXM 80 GB", "V100 SXM2 32 GB"):
-            for given, slider, value in (("loss", 2.425, 2.425), ("hours", 2.5, 10**2.5), ("euros", 4, 1e4)):
+            for given, slider, value in (("loss", 2.425, 2.425), ("hours", 4.5, 10**4.5), ("euros", 5, 1e5)):
                 for unique in (7.5, 9, 12):
                     choose(training, gpu=gpu, given=given, unique=unique, mfu=20, price=2.5, **{given: slider})
                     value = float(training.locator(f"[name={given}]").input_value()) if given == "loss" else value
                     made = desk.plan(desk.machine(gpu, 0.20, 2.5), given, value, 10.0**unique)
                     assert shown(training) == [list(row[1:]) for row in cells(made)], (gpu, given, unique)
         choose(year, base="PaliGemma 2 10B", gpu="A100 SXM 80 GB", questions=4.5, epochs=5, times=12, mfu=30, price=2)
-        work = FineTuning(9.7e9, 24e6, 1100, 10**4.5, 5, 12).year(desk.machine("A100 SXM 80 GB", 0.3, 2.0))
+        work = FineTuning(9.7e9, 24e6, 1100, 10**4.5, 5, 12, 40.2).year(desk.machine("A100 SXM 80 GB", 0.3, 2.0))
+        work["memory_gib"] = 40.2
         assert shown(year) == [[short(work[name])] for name in explore.YEAR]
         assert training.locator("label:visible").count() == 6  # of three wishes, the one that is given
         browser.close()
@@ -88,4 +89,4 @@ def test_the_widget_computes_when_a_control_moves(desk):
     before = shown.value
     given.value = "euros"
     assert shown.value != before
-    assert cells(desk.plan(desk.machine(), "euros", 100.0))[3][1] in shown.value
+    assert cells(desk.plan(desk.machine(), "euros", 10.0 ** (desk.powers("euros")[0] + 1)))[1][1] in shown.value

@@ -3,18 +3,9 @@ import pytest
 
 from medmm_lib.scaling import curves, fit_power_law
 from medmm_lib.scaling.power_law import naive_fit
+from medmm_lib.scaling.simulation import curve
 
 NOTES = "runs/tensorboard__max256__2809-072523.csv"
-
-
-def curve(seed, count=3000, a=10.0, b=0.4, c=2.0, noise=0.2, alike=0.5):
-    """A power law with autocorrelated noise."""
-    rng = np.random.default_rng(seed)
-    errors = rng.normal(scale=noise * np.sqrt(1 - alike**2), size=count)
-    for n in range(1, count):
-        errors[n] += alike * errors[n - 1]
-    t = np.arange(1, count + 1)
-    return t, a * t**-b + c + errors
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -89,11 +80,11 @@ def test_what_is_no_curve_is_refused(steps, losses, told):
 
 @pytest.mark.data
 def test_the_notes_curve(medpix_root):
-    curve = curves.read(medpix_root / NOTES)
-    (a, b, c), errors = naive_fit(curve.steps, curve.losses)
+    notes = curves.read(medpix_root / NOTES)
+    (a, b, c), errors = naive_fit(notes.steps, notes.losses)
     assert (a, b, c) == pytest.approx((18.719, 0.33645, 5.0547), rel=1e-4)
     assert errors[2] == pytest.approx(0.088, abs=5e-4)
-    fit = fit_power_law(curve.steps, curve.losses, resamples=60)
+    fit = fit_power_law(notes.steps, notes.losses, resamples=60)
     assert not fit.asymptote_identified
     assert "25%" in fit.reason
     assert fit.prefixes["drift"].iloc[0] < -1
