@@ -65,13 +65,14 @@ parameters = read(globals())
 
 # %%
 #| code-summary: "Imports"
+import html
 import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
 import medmm_lib.data
 from medmm_lib import device, paths, plots, results
@@ -87,6 +88,7 @@ from medmm_lib.scaling.parametric import REPEATS, as_law
 from medmm_lib.scaling.planner import GPU_DAYS_A_MONTH, FineTuning, Machine
 from medmm_lib.scaling.power_law import naive_fit
 from medmm_lib.scaling.sweep import grid, sweep
+from medmm_lib.sortable import sortable
 from medmm_lib.vlm import memory
 from medmm_lib.vlm.bases import configuration
 
@@ -321,12 +323,12 @@ plots.show(figure, alt=f"Held-out loss of {len(runs)} trainings over their FLOPs
 # %%
 #| label: tbl-law
 #| tbl-cap: "The parameters of the law with 95 % intervals, in this run and in results of record."
-rows = []
+columns = {}
 for title, one in results.with_records(record).items():
     if "alpha" in one["metrics"]:
         made = {name: Estimate(*(one["metrics"].get(f"{key}{end}", limit) for end, limit in (("", np.nan), ("_low", -np.inf), ("_high", np.inf)))) for name, key in (("E", "E"), ("log A", "log_A"), ("log B", "log_B"), ("α", "alpha"), ("β", "beta"))}
-        rows.append({"run": title, "cells": one["metrics"]["cells"]} | {name: with_ends(value) for name, value in made.items()} | {"identified": "yes" if one["metrics"]["identified"] else "no"})
-plots.table(pd.DataFrame(rows))
+        columns[title] = {"cells": str(one["metrics"]["cells"])} | {name: with_ends(value) for name, value in made.items()} | {"identified": "yes" if one["metrics"]["identified"] else "no"}
+plots.table(pd.DataFrame(columns).rename_axis("parameter").reset_index())
 
 # %%
 #| echo: false
@@ -386,11 +388,11 @@ plots.table(pd.DataFrame([{"": name, "PF-days a day": f"{speed * 86_400 / PF_DAY
 
 # %%
 #| label: tbl-gpus
-#| tbl-cap: "GPUs as their maker describes them: memory, and peak TFLOP/s of matrix products without sparsity."
-plots.table(pd.DataFrame([
-    {"GPU": one.name, "memory, GB": f"{one.memory_gb:g}"} | {name: f"{one.peak[name] / 1e12:g}" if name in one.peak else "none" for name in ("fp32", "fp16", "bf16")} | {"note": one.note, "source": one.source}
+#| tbl-cap: "GPUs as their maker describes them: memory, and peak TFLOP/s of matrix products without sparsity. Click on a column's name to sort."
+sortable(pd.DataFrame([
+    {"GPU": HTML(f'<a href="{one.source}" title="{html.escape(one.note)}">{one.name}</a>'), "memory, GB": f"{one.memory_gb:g}"} | {name: f"{one.peak[name] / 1e12:g}" if name in one.peak else "none" for name in ("fp32", "fp16", "bf16")}
     for one in gpus().values()
-]))
+]), {"GPU": list(gpus())})
 
 # %%
 #| echo: false
@@ -422,7 +424,7 @@ Markdown(f"The law is that of {whose}: a tiny 4M on texts and patches. {'' if kn
 explore.page(desk)
 
 # %% [markdown]
-# In JupyterLab the same planner is a widget:
+# In JupyterLab, not on this page, the same planner is a widget.
 
 # %% tags=["widget"]
 explore.widget(desk)
