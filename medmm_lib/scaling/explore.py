@@ -7,7 +7,8 @@ compares in a browser.
 import html
 import json
 from dataclasses import dataclass
-from math import floor, isfinite, log10
+from decimal import ROUND_HALF_UP, Context
+from math import floor, isfinite, isnan, log10
 
 import ipywidgets
 import numpy as np
@@ -20,13 +21,14 @@ from medmm_lib.scaling.planner import GPU_DAYS_A_MONTH, QUANTITIES, FineTuning, 
 
 WISHES: dict[Given, str] = {"loss": "A wanted loss, nats a token", "hours": "GPU-hours", "euros": "Euros"}
 SCALES = ((1e15, " P"), (1e12, " T"), (1e9, " billion"), (1e6, " million"))
+TWO, THREE = (Context(prec=digits, rounding=ROUND_HALF_UP) for digits in (2, 3))  # as JavaScript rounds
 # Sliders that go by powers of ten: from, to, in steps of.
 POWERS = {"unique": (5, 12, 0.05), "questions": (2, 6, 0.05)}
 REACH = 6  # powers of ten beyond the largest training measured, that can be asked for
 WORK = {"questions": "Questions with answers", "epochs": "Times each is seen", "times": "Trainings a year"}
 YEAR = {
     "hours": "GPU-hours a year", "bookings": f"months of {GPU_DAYS_A_MONTH} GPU-days", "euros": "euros a year",
-    "memory_gib": "GiB of memory for a step",
+    "memory_gib": "GiB of memory for a step", "memory_percent": "% of the GPU's memory",
 }  # fmt: skip
 
 
@@ -52,8 +54,14 @@ class Desk:
 
     def machine(self, gpu: str | None = None, mfu: float | None = None, price: float | None = None) -> Machine:
         """A machine; what is not given is what the desk starts from."""
-        peak = next(one for one in self.gpus if gpu in (None, one.name)).fastest[1]
-        return Machine(peak, mfu or self.mfu, self.euros_per_hour if price is None else price)
+        names = [one.name for one in self.gpus]
+        if gpu not in (None, *names):
+            raise ValueError(f"gpu is {gpu!r}; expected one of {', '.join(names)}")
+        chosen = self.gpus[names.index(gpu) if gpu else 0]
+        return Machine(
+            chosen.fastest[1], self.mfu if mfu is None else mfu, self.euros_per_hour if price is None else price,
+            chosen.memory_gb,
+        )  # fmt: skip
 
     def plan(self, machine: Machine, given: Given, value: float, unique: float | None = None) -> dict[str, Estimate]:
         """As of `planner.plan`, by this desk's law."""
@@ -72,17 +80,25 @@ class Desk:
 
 def short(value: float) -> str:
     """Three digits, with a word for what is large; "never" where it is infinite."""
+    if isnan(value):
+        return "undefined"
     if not isfinite(value):
         return "never"
+    if value >= 1e18:
+        return _power(value)
     for scale, word in SCALES:
         if value >= scale:
             return short(value / scale) + word
     if value >= 1000:
         return f"{int(value + 0.5):,}"
     if value != 0 and value < 0.001:
-        digits, power = f"{value:.1e}".split("e")
-        return f"{digits}e{int(power)}"
-    return f"{float(f'{value:.3g}'):g}"
+        return _power(value)
+    return f"{float(THREE.create_decimal_from_float(value)):g}"
+
+
+def _power(value: float) -> str:
+    digits, power = f"{float(TWO.create_decimal_from_float(value)):.1e}".split("e")
+    return f"{digits}e{int(power)}"
 
 
 def cells(made: dict[str, Estimate]) -> list[tuple[str, str, str]]:
@@ -173,7 +189,7 @@ def _slider(
 
 
 def _peaks(desk: Desk) -> dict[str, object]:
-    return {"peaks": {one.name: one.fastest[1] for one in desk.gpus}}
+    return {"gpus": {one.name: {"peak": one.fastest[1], "memory_gb": one.memory_gb} for one in desk.gpus}}
 
 
 def _parts(law: Law) -> list[dict[str, float | None]]:

@@ -1,7 +1,9 @@
 """The law L(N, D) = E + A / N^α + B / D^β: loss, the best model for some compute, the compute for a wanted loss.
 
 Hoffmann et al. 2022 (arXiv:2203.15556), equations 2 and 4. Data seen again counts less: Muennighoff et al. 2023
-(arXiv:2305.16264), equation 5. `report/assets/planner.js` computes the same in a browser.
+(arXiv:2305.16264), equation 5. Their second discount, on weights beyond those that the different tokens would ask for,
+is left out: with little data, models come out larger, and see each token less often, than they recommend.
+`report/assets/planner.js` computes the same in a browser.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,8 @@ import numpy as np
 
 Values = float | np.ndarray
 GOLDEN = (5**0.5 - 1) / 2
-SEARCHED = 80  # steps of each search: 16 digits
+SEARCHED = 80  # steps of each search, far below what rounding leaves of a minimum
+BELOW = 5.0  # where the search begins: so much below the best log N for data without end
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,17 @@ class Law:
     def optimal(self, flops: Values, flops_per: float, unique: float = np.inf) -> tuple[Values, Values]:
         """Weights and tokens with the lowest loss for some compute, which is `flops_per` · weights · tokens.
 
-        In closed form for data without end (Hoffmann's equation 4), else by golden-section search over log N.
+        In closed form for data without end (Hoffmann's equation 4), else by golden-section search over log N. Raises
+        ValueError for a law in which more weights or more data do harm.
         """
+        self._check()
         product = flops / flops_per
         share = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
         parameters = share * product ** (self.beta / (self.alpha + self.beta))
         if np.isinf(unique):
             return parameters, product / parameters
-        # Data seen again is worth less than new data, so the best model is never smaller than with data without end,
-        # and never so large that it sees less than the unique tokens and less than it would with data without end.
-        low, high = np.log(parameters), np.log(np.maximum(parameters, product / unique))
+        # The best model is never so large that it sees less than the unique tokens and less than with data without end.
+        low, high = np.log(parameters) - BELOW, np.log(np.maximum(parameters, product / unique))
         for _ in range(SEARCHED):
             left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
             worse = self.loss(np.exp(left), product / np.exp(left), unique) > self.loss(
@@ -59,7 +63,8 @@ class Law:
         return parameters, product / parameters
 
     def flops_for(self, loss: float, flops_per: float, unique: float = np.inf) -> Values:
-        """The least compute that reaches a loss in nats; infinite where none does."""
+        """The least compute that reaches a loss in nats; infinite where none does. Raises ValueError as `optimal`."""
+        self._check()
         above = np.maximum(loss - self.E, 0)
         with np.errstate(divide="ignore"):
             parameters = (self.A * (self.alpha + self.beta) / (self.beta * above)) ** (1 / self.alpha)
@@ -76,10 +81,15 @@ class Law:
             low, high = np.where(reached, low, middle), np.where(reached, middle, high)
         return np.where(reachable, np.exp(np.where(reachable, high, 0.0)), np.inf)
 
+    def _check(self) -> None:
+        for name in ("A", "B", "alpha", "beta"):
+            if not np.all(np.asarray(getattr(self, name)) > 0):
+                raise ValueError(f"{name} is {getattr(self, name)}; a plan needs a law in which it is above 0")
+
 
 def effective_tokens(tokens: Values, unique: Values, repeats: Values) -> Values:
     """What `tokens`, `unique` of them different, are worth in new ones: U + U · R* · (1 − exp(−(D / U − 1) / R*))."""
-    if np.all(np.isinf(unique)) or np.all(np.isinf(repeats)):
-        return tokens
-    again = np.maximum(np.divide(tokens, unique) - 1, 0)
-    return np.minimum(tokens, unique) + unique * repeats * -np.expm1(-again / repeats)
+    with np.errstate(invalid="ignore"):
+        again = np.maximum(np.divide(tokens, unique) - 1, 0)
+        worth = np.minimum(tokens, unique) + unique * repeats * -np.expm1(-again / repeats)
+    return np.where(np.isinf(unique) | np.isinf(repeats), tokens, worth)[()]

@@ -26,6 +26,7 @@ EXPONENTS = (0.1, 0.3, 0.5, 0.8, 1.2)
 NARROWER = (
     0.7  # than the bandwidth of Hall and Sheather: 95 % intervals then hold the truth in 93 to 98 % of simulations
 )
+SPARE = 3  # points more than parameters, below which errors are not known
 FLAT = 1e-12  # curvature of the objective, of the greatest there is, that is none
 REPEATS = 15.4  # a start: Muennighoff's R*
 WIDEST = 3  # interval of E or R*, its high end over its low one, that still says something
@@ -79,15 +80,21 @@ class ParametricFit:
     def bootstrap(self, resamples: int = 1000, seed: int = 0) -> np.ndarray:
         """Fits to points drawn with replacement: [resamples, P], as `covariance` is ordered.
 
-        Draws of fewer different points than parameters and one more can't be fitted and are drawn again.
+        Each is followed from this fit and from the best start for its own points. Draws of fewer different points than
+        parameters and one more can't be fitted and are drawn again. Raises ValueError for fewer points than parameters
+        and `SPARE` more.
         """
+        if len(self.residuals) < len(self.theta) + SPARE:
+            raise ValueError(f"{len(self.residuals)} points; a bootstrap needs {len(self.theta) + SPARE}")
+        starts = _starts(self.points, len(self.theta))
+        costs = _huber(self.points.residuals(starts))  # [starts, n]
         rng, count = np.random.default_rng(seed), len(self.residuals)
-        fewest = min(len(self.theta) + 1, count)
         drawn: list[np.ndarray] = []
         while len(drawn) < resamples:
             weights = rng.multinomial(count, np.full(count, 1 / count)).astype(float)
-            if np.count_nonzero(weights) >= fewest:
-                drawn.append(_follow(self.points, self.theta, weights)[0])
+            if np.count_nonzero(weights) > len(self.theta):
+                firsts = (self.theta, starts[(costs @ weights).argmin()])
+                drawn.append(min((_follow(self.points, one, weights) for one in firsts), key=lambda found: found[1])[0])
         return np.stack(drawn)
 
 
@@ -220,6 +227,8 @@ def _sandwich(points: Points, theta: np.ndarray) -> np.ndarray:
     back = np.linalg.inv(_to_middle(points, len(theta)))  # turned over there, where the matrix is well conditioned
     slopes, r = points.slopes(theta) @ back, points.residuals(theta)
     count, size = slopes.shape
+    if count < size + SPARE:
+        return np.full((size, size), np.inf)
     # Huber's score has a slope only within DELTA of 0; its mean's slope is taken over a wider stretch of residuals.
     quantile = count ** (-1 / 3) * norm.ppf(0.975) ** (2 / 3) * (1.5 * norm.pdf(0) ** 2) ** (1 / 3)
     spread = min(r.std(), np.subtract(*np.quantile(r, [0.75, 0.25])) / 1.34)

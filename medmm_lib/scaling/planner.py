@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from medmm_lib.evaluation.intervals import Estimate
 from medmm_lib.scaling.compute import PF_DAY, lora_flops_per_token
 from medmm_lib.scaling.law import Law
 
-GPU_DAYS_A_MONTH = 4  # of DSRI's rules: one GPU at a time, four days of it a month
+GPU_DAYS_A_MONTH = 4  # DSRI's public documentation, August 2026: one GPU at a time, four GPU-days a month
 BYTES_A_WEIGHT = 16  # weights and gradients in bf16, weights and two Adam states in fp32 (Rajbhandari et al. 2020)
 GB = 1e9
 Given = Literal["loss", "hours", "euros"]
@@ -20,22 +20,23 @@ QUANTITIES = {
     "loss": "nats a token", "parameters": "weights", "tokens": "tokens", "epochs": "times each token is seen",
     "pf_days": "PF-days", "beyond": "times the compute of the largest training measured", "hours": "GPU-hours",
     "bookings": f"months of {GPU_DAYS_A_MONTH} GPU-days", "euros": "euros",
-    "memory_gb": "GB for weights, gradients and Adam",
+    "memory_gb": "GB for weights, gradients and Adam", "memory_percent": "% of the GPU's memory",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One GPU: its peak in FLOP/s, the share of it that a training reaches (MFU), and euros an hour."""
+    """One GPU: its peak in FLOP/s, the share of it that a training reaches (MFU), euros an hour, and GB of memory."""
 
     peak: float
     mfu: float
     euros_per_hour: float
+    memory_gb: float
 
     def __post_init__(self) -> None:
         """Raise ValueError for what is no machine."""
-        if not (self.peak > 0 and 0 < self.mfu <= 1 and self.euros_per_hour >= 0):
-            raise ValueError(f"{self}: expected a peak above 0, an MFU above 0 and up to 1, a price from 0")
+        if not (self.peak > 0 and 0 < self.mfu <= 1 and self.euros_per_hour > 0 and self.memory_gb > 0):
+            raise ValueError(f"{self}: expected a peak, a price and a memory above 0, an MFU above 0 and up to 1")
 
     def hours(self, flops: float | np.ndarray) -> float | np.ndarray:
         """Hours that so much compute takes."""
@@ -52,10 +53,13 @@ def plan(
     `given` says what `value` is: a wanted loss in nats, hours on the machine, or euros. A training costs `flops_per` ·
     weights · tokens; only `unique` tokens are different ones. The largest training that the law was fitted to took
     `measured` FLOPs: the further beyond, the less the law is worth, whatever the interval says. A loss that
-    the law never reaches takes infinitely much. Raises ValueError for a value not above 0.
+    the law never reaches takes infinitely much. Raises ValueError for a value or `unique` not above 0, an unknown
+    `given`, and a law in which more weights or data do harm.
     """
-    if not value > 0:
-        raise ValueError(f"{given} is {value}; expected a number above 0")
+    if given not in get_args(Given):
+        raise ValueError(f"given is {given!r}; expected {', '.join(get_args(Given))}")
+    if not 0 < value < np.inf or not unique > 0:
+        raise ValueError(f"{given} is {value}, unique {unique}; expected numbers above 0")
     best, drawn = (_quantities(one, machine, given, value, flops_per, measured, unique) for one in (law, draws))
     made = {}
     for name in QUANTITIES:
@@ -83,6 +87,7 @@ def _quantities(
         "pf_days": flops / PF_DAY, "beyond": flops / measured, "hours": hours,
         "bookings": np.ceil(hours / 24 / GPU_DAYS_A_MONTH), "euros": hours * machine.euros_per_hour,
         "memory_gb": parameters * BYTES_A_WEIGHT / GB,
+        "memory_percent": 100 * parameters * BYTES_A_WEIGHT / GB / machine.memory_gb,
     }  # fmt: skip
 
 
@@ -112,8 +117,11 @@ class FineTuning:
         return seen * lora_flops_per_token(self.frozen, self.adapter, checkpointing=checkpointing)
 
     def year(self, machine: Machine, *, checkpointing: bool = False) -> dict[str, float]:
-        """What a year takes: pf_days, hours, bookings, euros, as of `QUANTITIES`."""
+        """What a year takes: pf_days, hours, bookings, euros, as of `QUANTITIES`, and memory_percent."""
         flops = self.flops(checkpointing=checkpointing)
         hours = machine.hours(flops)
         months = float(np.ceil(hours / 24 / GPU_DAYS_A_MONTH))
-        return {"pf_days": flops / PF_DAY, "hours": hours, "bookings": months, "euros": hours * machine.euros_per_hour}
+        return {
+            "pf_days": flops / PF_DAY, "hours": hours, "bookings": months, "euros": hours * machine.euros_per_hour,
+            "memory_gib": self.memory_gib, "memory_percent": 100 * self.memory_gib / machine.memory_gb,
+        }  # fmt: skip

@@ -92,7 +92,7 @@ def fit_power_law(
         like = power_law(t, *best) + residuals[(first[:, None] + np.arange(block)).ravel()[: len(t)]]
         drawn[n] = forms.fit(binned(t, like), start=best)
         drifts[n] = [forms.fit(binned(t[:end], like[:end]), start=best)[2] - drawn[n, 2] for end in ends]
-    drawn[drawn < 1e-6] = 0.0  # the solver stays a hair inside its bounds
+    drawn[drawn[:, 2] < 1e-6 * np.ptp(y), 2] = 0.0  # the solver stays a hair inside its bounds
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     intervals = {name: Estimate(*map(float, part)) for name, *part in zip("abc", best, low, high, strict=True)}
     least, most = np.quantile(drifts, [0.01, 0.99], axis=0) if ends else ([], [])

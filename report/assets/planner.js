@@ -3,7 +3,7 @@
   "use strict";
   if (window.medmmPlanner) return;
 
-  const GOLDEN = (Math.sqrt(5) - 1) / 2, SEARCHED = 80, PF_DAY = 86400e15, GPU_DAYS_A_MONTH = 4, BYTES_A_WEIGHT = 16;
+  const GOLDEN = (Math.sqrt(5) - 1) / 2, SEARCHED = 80, BELOW = 5, PF_DAY = 86400e15, GPU_DAYS_A_MONTH = 4, BYTES_A_WEIGHT = 16;
 
   // What D tokens, U of them different, are worth in new ones (Muennighoff et al. 2023, equation 5).
   function effectiveTokens(tokens, unique, repeats) {
@@ -23,7 +23,7 @@
     const share = Math.pow((law.alpha * law.A) / (law.beta * law.B), 1 / (law.alpha + law.beta));
     const parameters = share * Math.pow(product, law.beta / (law.alpha + law.beta));
     if (!isFinite(unique)) return [parameters, product / parameters];
-    let low = Math.log(parameters), high = Math.log(Math.max(parameters, product / unique));
+    let low = Math.log(parameters) - BELOW, high = Math.log(Math.max(parameters, product / unique));
     for (let k = 0; k < SEARCHED; k++) {
       const left = high - GOLDEN * (high - low), right = low + GOLDEN * (high - low);
       const at = function (log) { return loss(law, Math.exp(log), product / Math.exp(log), unique); };
@@ -60,6 +60,7 @@
       epochs: reached ? Math.max(isFinite(unique) ? tokens / unique : 0, 1) : Infinity, pf_days: flops / PF_DAY,
       beyond: flops / measured, hours: hours, bookings: Math.ceil(hours / 24 / GPU_DAYS_A_MONTH),
       euros: hours * machine.euros_per_hour, memory_gb: (parameters * BYTES_A_WEIGHT) / 1e9,
+      memory_percent: (100 * parameters * BYTES_A_WEIGHT) / 1e9 / machine.memory_gb,
     };
   }
 
@@ -85,13 +86,16 @@
     const hours = flops / (machine.peak * machine.mfu * 3600);
     return {
       pf_days: flops / PF_DAY, hours: hours, bookings: Math.ceil(hours / 24 / GPU_DAYS_A_MONTH),
-      euros: hours * machine.euros_per_hour,
+      euros: hours * machine.euros_per_hour, memory_gib: work.memory_gib,
+      memory_percent: (100 * work.memory_gib) / machine.memory_gb,
     };
   }
 
   // Three digits, with a word for what is large.
   function short(value) {
+    if (isNaN(value)) return "undefined";
     if (!isFinite(value)) return "never";
+    if (value >= 1e18) return value.toExponential(1).replace("e+", "e");
     const scale = [[1e15, " P"], [1e12, " T"], [1e9, " billion"], [1e6, " million"]].find(function (one) { return value >= one[0]; });
     if (scale) return short(value / scale[0]) + scale[1];
     if (value >= 1000) return Math.round(value).toLocaleString("en");
@@ -113,7 +117,8 @@
     }
 
     function machine() {
-      return { peak: told.peaks[form.elements.gpu.value], mfu: value("mfu") / 100, euros_per_hour: value("price") };
+      const gpu = told.gpus[form.elements.gpu.value];
+      return { peak: gpu.peak, memory_gb: gpu.memory_gb, mfu: value("mfu") / 100, euros_per_hour: value("price") };
     }
 
     function made() {
@@ -123,10 +128,9 @@
         return plan(law, draws, machine(), given, value(given), told.flopsPer, told.measured, value("unique"));
       }
       const base = told.bases[form.elements.base.value], year = fineTuning({
-        frozen: base.frozen, adapter: base.adapter, tokens: base.tokens,
+        frozen: base.frozen, adapter: base.adapter, tokens: base.tokens, memory_gib: base.memory_gib,
         questions: value("questions"), epochs: value("epochs"), times: value("times"),
       }, machine(), false);
-      year.memory_gib = base.memory_gib;
       return Object.fromEntries(Object.keys(year).map(function (name) { return [name, { value: year[name] }]; }));
     }
 

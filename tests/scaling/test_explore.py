@@ -35,6 +35,7 @@ def desk():
     [
         (0, "0"), (0.00012345, "1.2e-4"), (0.12345, "0.123"), (12.345, "12.3"), (999.4, "999"), (1234.5, "1,235"),
         (123456, "123,456"), (2_923_456_789, "2.92 billion"), (1.5e13, "15 T"), (float("inf"), "never"),
+        (float("nan"), "undefined"), (1e33, "1.0e33"), (2.125, "2.13"),
     ],
 )  # fmt: skip
 def test_numbers_are_short(value, told):
@@ -76,10 +77,14 @@ def test_the_page_computes_what_python_does(desk):
                     assert shown(training) == [list(row[1:]) for row in cells(made)], (gpu, given, unique)
         choose(year, base="PaliGemma 2 10B", gpu="A100 SXM 80 GB", questions=4.5, epochs=5, times=12, mfu=30, price=2)
         work = FineTuning(9.7e9, 24e6, 1100, 10**4.5, 5, 12, 40.2).year(desk.machine("A100 SXM 80 GB", 0.3, 2.0))
-        work["memory_gib"] = 40.2
         assert shown(year) == [[short(work[name])] for name in explore.YEAR]
         assert training.locator("label:visible").count() == 6  # of three wishes, the one that is given
         browser.close()
+
+
+def test_a_gpu_that_is_not_there_is_named(desk):
+    with pytest.raises(ValueError, match="gpu is 'H300'; expected one of V100"):
+        desk.machine("H300")
 
 
 def test_the_widget_computes_when_a_control_moves(desk):

@@ -83,11 +83,21 @@ def test_a_floor_that_no_point_shows_could_be_anything():
     assert fit.intervals["E"].low < 0.01
     assert not fit.identified
     assert any("interval of E" in reason for reason in fit.reasons)
+    assert np.ptp(fit.bootstrap(30)[:, 2]) > 1  # draws find floors where this fit has none
 
 
 def test_a_bootstrap_of_few_points_can_be_fitted():
-    fit = fit_parametric(*(values[:8] for values in sweep(2)))
-    assert np.isfinite(fit.bootstrap(20)).all()
+    drawn = fit_parametric(*(values[:8] for values in sweep(2))).bootstrap(20)
+    assert np.isfinite(drawn).all()
+    assert (drawn.std(0) > 0).all()
+
+
+def test_with_hardly_more_points_than_parameters_nothing_is_certain():
+    fit = fit_parametric(*(values[:6] for values in sweep(2)))
+    assert fit.intervals["beta"].high == np.inf
+    assert not fit.identified
+    with pytest.raises(ValueError, match="6 points; a bootstrap needs 8"):
+        fit.bootstrap(5)
 
 
 def test_a_loss_that_rises_with_size_is_flagged():

@@ -7,7 +7,7 @@ from medmm_lib.scaling.planner import QUANTITIES, FineTuning, Machine, plan
 PARTS = np.array([482.01, 2085.43, 1.8169, 0.3478, 0.3658])
 LAW = Law(*PARTS)
 COST = {"flops_per": 6.0, "measured": 1e21}
-MACHINE = Machine(peak=989.5e12, mfu=0.35, euros_per_hour=3.0)
+MACHINE = Machine(peak=989.5e12, mfu=0.35, euros_per_hour=3.0, memory_gb=80)
 
 
 def draws(count=81, spread=0.01):
@@ -32,6 +32,7 @@ def test_compute_is_what_model_and_data_cost():
     assert made["beyond"].value == pytest.approx(flops / 1e21)
     assert made["bookings"].value == np.ceil(1000 / 96)
     assert made["memory_gb"].value == pytest.approx(made["parameters"].value * 16 / 1e9)
+    assert made["memory_percent"].value == pytest.approx(made["memory_gb"].value / 0.8)
 
 
 def test_intervals_are_those_of_the_draws_and_grow_with_them():
@@ -56,16 +57,25 @@ def test_little_data_is_seen_again_and_costs_more():
     assert plan(law, draws(), MACHINE, "loss", 2.0, **COST, unique=1e8)["euros"].value == np.inf
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan")])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_what_is_no_wish_is_refused(value):
     with pytest.raises(ValueError, match="hours is"):
         plan(LAW, draws(), MACHINE, "hours", value, **COST)
 
 
-@pytest.mark.parametrize("changed", [{"peak": 0.0}, {"mfu": 0.0}, {"mfu": 35.0}, {"euros_per_hour": -1.0}])
+def test_what_is_given_has_a_name_and_data_an_amount():
+    with pytest.raises(ValueError, match="given is 'hour'; expected loss, hours, euros"):
+        plan(LAW, draws(), MACHINE, "hour", 1.0, **COST)
+    with pytest.raises(ValueError, match="unique 0"):
+        plan(LAW, draws(), MACHINE, "hours", 1.0, **COST, unique=0)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"peak": 0.0}, {"mfu": 0.0}, {"mfu": 35.0}, {"euros_per_hour": 0.0}, {"memory_gb": 0}]
+)
 def test_what_is_no_machine_is_refused(changed):
-    with pytest.raises(ValueError, match="expected a peak above 0"):
-        Machine(**{"peak": 1e12, "mfu": 0.3, "euros_per_hour": 1.0} | changed)
+    with pytest.raises(ValueError, match="expected a peak"):
+        Machine(**{"peak": 1e12, "mfu": 0.3, "euros_per_hour": 1.0, "memory_gb": 16} | changed)
 
 
 def test_a_year_of_fine_tuning():
