@@ -178,7 +178,8 @@ others = runs[(runs["width"] != largest_run["width"]) | (runs["steps"] != larges
 repeated = len(shares) > 1
 fit, whole = (fit_parametric(some["parameters"], some["tokens"], some["loss"], unique=some["unique"] if repeated else None) for some in (others, runs))
 drawn, whole_draws = (one.bootstrap(draws, seed) for one in (fit, whole))
-drawn, whole_draws = (each[(each[:, 3:5] > 0).all(axis=1)] for each in (drawn, whole_draws))  # in the others, more weights or more data would do harm
+# In other draws, more weights or more data would do harm, or a term is beyond what numbers hold.
+drawn, whole_draws = (each[(each[:, 3:5] > 0).all(axis=1) & (each[:, :3] < 700).all(axis=1)] for each in (drawn, whole_draws))
 if not len(drawn) or not len(whole_draws):
     raise ValueError("in every bootstrap sample of the sweep, more weights or more data do harm: no law can be read off these losses; train longer, or more sizes")
 unique_of_run = float(largest_run["unique"]) if repeated else np.inf
@@ -336,7 +337,7 @@ plots.table(pd.DataFrame(columns).rename_axis("parameter").reset_index())
 # %%
 #| echo: false
 doubts = "" if whole.identified else f" Here they do not: {'; '.join(whole.reasons)}."
-Markdown(f"The page calls a law *identified* when the points tell all of its parameters.{doubts} In {record.metrics['improper_percent']:.0f} % of bootstrap samples, size or data would do harm; plans leave these out.")
+Markdown(f"The page calls a law *identified* when the points tell all of its parameters.{doubts} In {record.metrics['improper_percent']:.0f} % of bootstrap samples, size or data would do harm, or nothing can be told; plans leave these out.")
 
 # %% [markdown]
 # ## Data seen again
