@@ -118,7 +118,7 @@ def cells(frame):
 
 
 def fitted(name, curve):
-    """Fit a training curve, keep what the page shows of it, and give that back."""
+    """Fit a training curve and keep what the page shows of it."""
     fit = fit_power_law(curve.steps, curve.losses, resamples=resamples, seed=seed)
     naive, errors = naive_fit(curve.steps, curve.losses)
     for letter, value, error in zip("abc", naive, errors, strict=True):
@@ -212,7 +212,7 @@ plots.box(f"""
 - One training curve: {notes_line}.
 - {len(runs)} trainings of 4M, {len(set(runs['parameters']))} sizes from {short(runs['parameters'].min())} to {short(runs['parameters'].max())} weights in layers: {"they tell" if whole.identified else "too few, or too alike, to tell"} all
   parameters of the law. From the others, the law predicts the largest run's loss as {predicted:.2f} [{low:.2f}, {high:.2f}]; it was {largest_run['loss']:.2f}, {"inside" if inside else "outside"} the interval.
-- On {simulations} simulated sweeps of 240 models with 1 % of noise, 95 % intervals of the parameters hold the truth in {min(covered.values()):.0%} to {max(covered.values()):.0%}. This sweep is smaller and noisier.
+- On {simulations} simulated sweeps of 240 models with 1 % of noise, 95 % intervals of the parameters hold the truth in {min(covered.values()):.0%} to {max(covered.values()):.0%}. This sweep has {len(runs)}.
 - Peak is not what a training reaches: the largest one here reached {ends['mfu_percent']:.0f} % of what the same machine does in a large matrix product.
 """, "callout-tip", title="Takeaway")
 

@@ -74,7 +74,7 @@ class Desk:
     def powers(self, given: Given) -> tuple[int, int]:
         """The sliders of hours and euros, in powers of ten: from the largest training measured up to `REACH` beyond."""
         price = self.euros_per_hour if given == "euros" else 1.0
-        first = floor(log10(max(price, 0.1) * self.machine().hours(self.measured)))
+        first = floor(log10(price * self.machine().hours(self.measured)))
         return first, first + REACH
 
 

@@ -142,8 +142,8 @@ def compare(bins: Bins, half: float) -> pd.DataFrame:
     """All forms, a row each: the root mean square error over bins, in nats.
 
     `left_out`: on each of `FOLDS` stretches of neighbouring bins but the first, before which no fit knows anything,
-    fitted on the others. `second_half`: on the bins
-    beyond the step `half`, fitted on those before. The last row says that the loss stays what it was in the last bin.
+    fitted on the others. `second_half`: on the bins beyond the step `half`, fitted on those before. The last row says
+    that the loss stays what it was in the last bin.
     """
     y, fold = bins.losses, np.arange(len(bins)) * FOLDS // len(bins)
     ahead = bins.steps > half

@@ -34,10 +34,7 @@ class Law:
         """Nats a token after `tokens`, of which only `unique` differ."""
         seen = effective_tokens(tokens, unique, self.repeats)
         with np.errstate(over="ignore"):
-            return self._loss(parameters, seen)
-
-    def _loss(self, parameters: Values, seen: Values) -> Values:
-        return self.E + self.A / np.power(parameters, self.alpha) + self.B / np.power(seen, self.beta)
+            return self.E + self.A / np.power(parameters, self.alpha) + self.B / np.power(seen, self.beta)
 
     def optimal(self, flops: Values, flops_per: float, unique: float = np.inf) -> tuple[Values, Values]:
         """Weights and tokens with the lowest loss for some compute, which is `flops_per` · weights · tokens.

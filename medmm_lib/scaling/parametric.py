@@ -23,9 +23,7 @@ SCALE = 1e4  # of the objective: unscaled, an optimiser stops before the end
 FOLLOWED = 4  # best starts that are followed to their end
 SHARES = (0.1, 0.3, 0.6)  # of the loss at the middle of the data that starts give to size, and to data
 EXPONENTS = (0.1, 0.3, 0.5, 0.8, 1.2)
-NARROWER = (
-    0.7  # than the bandwidth of Hall and Sheather: 95 % intervals then hold the truth in 93 to 98 % of simulations
-)
+NARROWER = 0.7  # than Hall and Sheather's bandwidth: intervals then hold the truth in 93 to 98 % of simulations
 SPARE = 3  # points more than parameters, below which errors are not known
 FLAT = 1e-12  # curvature of the objective, of the greatest there is, that is none
 REPEATS = 15.4  # a start: Muennighoff's R*

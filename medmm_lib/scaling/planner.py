@@ -111,14 +111,10 @@ class FineTuning:
     times: float
     memory_gib: float
 
-    def flops(self, *, checkpointing: bool = False) -> float:
-        """Of one year."""
+    def year(self, machine: Machine) -> dict[str, float]:
+        """What a year takes: pf_days, hours, bookings, euros, memory_percent, as of `QUANTITIES`, and memory_gib."""
         seen = self.tokens * self.questions * self.epochs * self.times
-        return seen * lora_flops_per_token(self.frozen, self.adapter, checkpointing=checkpointing)
-
-    def year(self, machine: Machine, *, checkpointing: bool = False) -> dict[str, float]:
-        """What a year takes: pf_days, hours, bookings, euros, as of `QUANTITIES`, and memory_percent."""
-        flops = self.flops(checkpointing=checkpointing)
+        flops = seen * lora_flops_per_token(self.frozen, self.adapter)
         hours = machine.hours(flops)
         months = float(np.ceil(hours / 24 / GPU_DAYS_A_MONTH))
         return {

@@ -80,8 +80,8 @@
     return made;
   }
 
-  function fineTuning(work, machine, checkpointing) {
-    const perToken = 2 * (checkpointing ? 3 : 2) * (work.frozen + work.adapter) + 2 * work.adapter;
+  function fineTuning(work, machine) {
+    const perToken = 4 * (work.frozen + work.adapter) + 2 * work.adapter;
     const flops = work.tokens * work.questions * work.epochs * work.times * perToken;
     const hours = flops / (machine.peak * machine.mfu * 3600);
     return {
@@ -130,7 +130,7 @@
       const base = told.bases[form.elements.base.value], year = fineTuning({
         frozen: base.frozen, adapter: base.adapter, tokens: base.tokens, memory_gib: base.memory_gib,
         questions: value("questions"), epochs: value("epochs"), times: value("times"),
-      }, machine(), false);
+      }, machine());
       return Object.fromEntries(Object.keys(year).map(function (name) { return [name, { value: year[name] }]; }));
     }
 
