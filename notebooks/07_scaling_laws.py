@@ -183,11 +183,8 @@ drawn, whole_draws = (each[(each[:, 3:5] > 0).all(axis=1) & (each[:, :3] < 700).
 if not len(drawn) or not len(whole_draws):
     raise ValueError("in every bootstrap sample of the sweep, more weights or more data do harm: no law can be read off these losses; train longer, or more sizes")
 unique_of_run = float(largest_run["unique"]) if repeated else np.inf
-predicted = float(fit.predict(largest_run["parameters"], largest_run["tokens"], unique_of_run))
-free = len(others) / (len(others) - len(fit.theta))  # a fit runs closer to its own points than to another
-noise = free**0.5 * np.random.default_rng(seed).choice(fit.residuals, size=len(drawn))
-spread = as_law(drawn).loss(largest_run["parameters"], largest_run["tokens"], unique_of_run) * np.exp(-noise)
-low, high = np.quantile(spread, [0.025, 0.975])
+told = fit.foretell(drawn, largest_run["parameters"], largest_run["tokens"], unique_of_run, seed)
+predicted, low, high = told.value, told.low, told.high
 flops_per = float(largest_run["flops"] / largest_run["parameters"] / largest_run["tokens"])
 record.metrics |= {
     "cells": len(runs), "identified": whole.identified, "reasons": "; ".join(whole.reasons), "largest_loss": float(largest_run["loss"]), "largest_predicted": predicted,

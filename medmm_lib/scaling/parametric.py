@@ -10,14 +10,13 @@ from itertools import product
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 from scipy.stats import norm
 from scipy.stats import t as student
 
 from medmm_lib.evaluation.intervals import Estimate
-from medmm_lib.scaling.law import Law, effective_tokens
+from medmm_lib.scaling.law import Law
+from medmm_lib.scaling.points import NAMES, Points, checked
 
-NAMES = ("log A", "log B", "log E", "alpha", "beta", "log R")
 DELTA = 1e-3  # Huber's, of the logarithm of the loss
 SCALE = 1e4  # of the objective: unscaled, an optimiser stops before the end
 FOLLOWED = 4  # best starts that are followed to their end
@@ -51,7 +50,7 @@ class ParametricFit:
     identified: bool
     reasons: tuple[str, ...]
     residuals: np.ndarray
-    points: "Points"
+    points: Points
     theta: np.ndarray
 
     @property
@@ -62,6 +61,19 @@ class ParametricFit:
     def predict(self, parameters: np.ndarray, tokens: np.ndarray, unique: float = np.inf) -> np.ndarray:
         """Nats a token of models with so many weights after so many tokens."""
         return self.law.loss(np.asarray(parameters, dtype=float), np.asarray(tokens, dtype=float), unique)
+
+    def foretell(
+        self, drawn: np.ndarray, parameters: float, tokens: float, unique: float = np.inf, seed: int = 0
+    ) -> Estimate:
+        """The loss of one more model, with the 95 % interval in which it will be measured: that of the draws [R, P] of
+        `bootstrap`, each with a residual of this fit, made larger as a fit runs closer to its own points than others.
+        """
+        count = len(self.residuals)
+        wider = (count / (count - len(self.theta))) ** 0.5
+        noise = wider * np.random.default_rng(seed).choice(self.residuals, size=len(drawn))
+        losses = as_law(drawn).loss(parameters, tokens, unique) * np.exp(-noise)
+        low, high = np.quantile(losses, [0.025, 0.975])
+        return Estimate(float(self.predict(parameters, tokens, unique)), float(low), float(high))
 
     def optimal(self, flops: float, flops_per: float = 6.0, unique: float = np.inf) -> dict[str, float]:
         """The best use of some compute, which is `flops_per` · weights · tokens (6: Kaplan et al. 2020).
@@ -96,41 +108,6 @@ class ParametricFit:
         return np.stack(drawn)
 
 
-@dataclass(frozen=True)
-class Points:
-    """What is fitted: log N, log D and log L [n], unique tokens [n] or None."""
-
-    size: np.ndarray
-    tokens: np.ndarray
-    loss: np.ndarray
-    unique: np.ndarray | None
-
-    def terms(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logarithms of the three terms, theta [..., P] → [..., n, 3]; and what D counts for, log [..., n]."""
-        log_a, log_b, log_e, alpha, beta, *repeats = (part[..., None] for part in np.moveaxis(theta, -1, 0))
-        data = self.tokens
-        if self.unique is not None:
-            data = np.log(effective_tokens(np.exp(self.tokens), self.unique, np.exp(repeats[0])))
-        parts = (log_a - alpha * self.size, log_b - beta * data, log_e + 0 * self.size)
-        return np.stack(np.broadcast_arrays(*parts), axis=-1), data
-
-    def residuals(self, theta: np.ndarray) -> np.ndarray:
-        """log of what the law says, less log loss: [..., n]."""
-        return logsumexp(self.terms(theta)[0], axis=-1) - self.loss
-
-    def slopes(self, theta: np.ndarray) -> np.ndarray:
-        """Derivatives of the residuals by theta [P]: [n, P]."""
-        terms, data = self.terms(theta)
-        by_size, by_data, rest = np.exp(terms - logsumexp(terms, axis=-1, keepdims=True)).T
-        columns = [by_size, by_data, rest, -by_size * self.size, -by_data * data]
-        if self.unique is not None:
-            again, repeats = np.maximum(np.exp(self.tokens) / self.unique - 1, 0), np.exp(theta[5])
-            fall = np.exp(-again / repeats)
-            worth = self.unique * repeats * (1 - fall * (1 + again / repeats))  # D's worth by log R
-            columns.append(-by_data * theta[4] * worth / np.exp(data))
-        return np.stack(columns, axis=1)
-
-
 def fit_parametric(
     params: Sequence[float] | np.ndarray,
     tokens: Sequence[float] | np.ndarray,
@@ -148,7 +125,7 @@ def fit_parametric(
     Raises ValueError for lists of unequal length, numbers that are not finite or not above 0, fewer points than
     parameters, and points that hold one model size, one amount of data or one loss only.
     """
-    points = _checked(params, tokens, losses, unique)
+    points = checked(params, tokens, losses, unique)
     count = len(NAMES) - (unique is None)
     starts = _starts(points, count)
     first = np.argsort(_objective(points, starts))[:FOLLOWED]
@@ -277,28 +254,3 @@ def _doubts(points: Points, theta: np.ndarray, intervals: Mapping[str, Estimate]
             low, high = intervals[name].low, intervals[name].high
             doubts.append(f"the interval of {name}, {low:.2g} to {high:.2g}, spans more than a factor of {WIDEST}")
     return tuple(doubts)
-
-
-def _checked(
-    params: Sequence[float] | np.ndarray, tokens: Sequence[float] | np.ndarray, losses: Sequence[float] | np.ndarray,
-    unique: Sequence[float] | np.ndarray | None,
-) -> Points:  # fmt: skip
-    given = {"params": params, "tokens": tokens, "losses": losses} | ({} if unique is None else {"unique": unique})
-    arrays = {name: np.asarray(values, dtype=float) for name, values in given.items()}
-    sizes = {name: values.shape for name, values in arrays.items()}
-    if len(set(sizes.values())) > 1 or len(sizes["params"]) != 1:
-        told = ", ".join(f"{name} {list(shape)}" for name, shape in sizes.items())
-        raise ValueError(f"{told}; expected as many of each, [n]")
-    for name, values in arrays.items():
-        if (bad := ~np.isfinite(values) | (values <= 0)).any():
-            at = int(bad.argmax())
-            raise ValueError(f"{name}[{at}] is {values[at]}; expected finite numbers above 0 ({bad.sum()} are not)")
-    if len(params) < len(NAMES) - (unique is None):
-        raise ValueError(f"{len(params)} points; expected at least {len(NAMES) - (unique is None)}, one a parameter")
-    for name in ("params", "tokens", "losses"):
-        if len(np.unique(arrays[name])) == 1:
-            raise ValueError(f"{name} are all {arrays[name][0]:g}; a law needs points that differ in {name}")
-    if unique is not None and (arrays["unique"] > arrays["tokens"]).all():
-        raise ValueError("unique is above tokens in every point: nothing was seen again, and R* can't be fitted")
-    logs = {name: np.log(values) for name, values in arrays.items()}
-    return Points(logs["params"], logs["tokens"], logs["losses"], arrays.get("unique"))

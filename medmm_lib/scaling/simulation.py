@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 
 from medmm_lib.scaling.forms import power_law
-from medmm_lib.scaling.parametric import NAMES, ParametricFit, as_law, fit_parametric
+from medmm_lib.scaling.parametric import ParametricFit, as_law, fit_parametric
+from medmm_lib.scaling.points import NAMES
 
 # log A, log B, log E, alpha, beta: Besiroglu et al. 2024 (arXiv:2404.10102), table 1.
 BESIROGLU = np.array([np.log(482.01), np.log(2085.43), np.log(1.8169), 0.3478, 0.3658])
@@ -49,7 +50,7 @@ def sweep(
 
 
 def held(fit: ParametricFit, truth: np.ndarray = BESIROGLU) -> list[bool]:
-    """Whether the 95 % interval of each parameter holds the truth, in the order of `parametric.NAMES`."""
+    """Whether the 95 % interval of each parameter holds the truth, in the order of `points.NAMES`."""
     ends = [fit.intervals[name] for name in NAMES[: len(truth)]]
     return [one.low < value < one.high for one, value in zip(ends, truth, strict=True)]
 

@@ -26,7 +26,7 @@ def test_the_bootstrap_agrees():
     ratios = []
     for seed in range(5):
         fit = fit_parametric(*sweep(seed))
-        ratios.append(fit.bootstrap(200).std(0) / np.sqrt(np.diag(fit.covariance)))
+        ratios.append(fit.bootstrap(100).std(0) / np.sqrt(np.diag(fit.covariance)))
     assert np.all((np.mean(ratios, axis=0) > 0.75) & (np.mean(ratios, axis=0) < 1.33))
 
 
@@ -135,3 +135,16 @@ def test_draws_make_a_law_of_draws():
     losses = law.loss(1e9, 1e10)
     assert losses.shape == (2,)
     assert losses[1] - losses[0] == pytest.approx(1.8169 * (np.exp(0.1) - 1))
+
+
+@pytest.mark.slow
+def test_one_more_model_lands_in_the_interval_that_was_foretold():
+    sizes, tokens = (grid.ravel() for grid in np.meshgrid([5e4, 2e5, 8e5], [2e4, 4e4, 8e4, 16e4]))
+    truth, rest = as_law(np.array([np.log(30), np.log(60), np.log(1.5), 0.3, 0.35])).loss(sizes, tokens), slice(0, -1)
+    held = []
+    for seed in range(40):
+        losses = truth * np.exp(np.random.default_rng(seed).normal(scale=0.02, size=12))
+        fit = fit_parametric(sizes[rest], tokens[rest], losses[rest])
+        told = fit.foretell(fit.bootstrap(60, seed), sizes[-1], tokens[-1], seed=seed)
+        held.append(told.low <= losses[-1] <= told.high)
+    assert np.mean(held) >= 0.85
