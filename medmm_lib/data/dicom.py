@@ -1,0 +1,100 @@
+"""A scan out of a DICOM file: grey values as a viewer shows them, and nothing that says whose they are.
+
+Of all its tags only those named in `read` are looked at, so that no name, number or date of a patient gets any further.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+
+from medmm_lib.data.medpix import DataError
+
+# DICOM's → the schema's
+MODALITIES = {"CT": "CT", "MR": "MR", "CR": "XR", "DX": "XR", "RG": "XR", "MG": "XR", "US": "US"}
+_NO_PICTURES = ("RTDOSE", "SEG", "PR", "KO", "SR", "REG", "RWV")  # may hold numbers in the form of pixels
+_FRONT, _SIDE = ("AP", "PA"), ("LL", "RL", "LATERAL")  # View Position
+_REGIONS = {
+    "Head": ("HEAD", "BRAIN", "SKULL", "NECK", "ORBIT", "FACE"),
+    "Thorax": ("CHEST", "THORAX", "LUNG", "HEART", "BREAST"),
+    "Abdomen": ("ABDOMEN", "LIVER"), "Reproductive and Urinary System": ("PELVIS", "KIDNEY", "BLADDER", "PROSTATE"),
+    "Spine and Muscles": ("SPINE", "KNEE", "SHOULDER", "HIP", "ANKLE", "WRIST", "ELBOW", "HAND", "FOOT", "EXTREMITY"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A picture in 256 greys and what is known of it, in the schema's words; `notes` for its reader."""
+
+    image: Image.Image
+    modality: str | None
+    plane: str | None
+    location_category: str | None
+    notes: tuple[str, ...] = ()
+
+
+def read(path: str | Path) -> Scan:
+    """The picture in a DICOM file.
+
+    Values are rescaled (Modality LUT) and windowed (the first VOI LUT or window; without one, the middle 99 % of
+    values). Of several frames the middle one is taken, and `notes` say so. Raises DataError for files that are no
+    DICOM, hold no picture, or are compressed in a way that no installed decoder reads.
+    """
+    try:
+        dataset = pydicom.dcmread(path)
+    except InvalidDicomError as error:
+        raise DataError(f"{path} is no DICOM file; expected one, or a PNG") from error
+    modality, kind = dataset.get("Modality"), dataset.get("SOPClassUID")
+    if "PixelData" not in dataset or modality in _NO_PICTURES:
+        name = getattr(kind, "name", None) or modality or "unknown"
+        raise DataError(f"{path} holds no picture (its kind is {name}); expected a CT, MR, X-ray or ultrasound")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    try:
+        pixels = pixel_array(dataset, index=frames // 2 if frames > 1 else None)
+    except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise DataError(f"the picture in {path} can't be decoded: {error}") from error
+    notes = (f"Picture {frames // 2 + 1} of {frames} in the file.",) if frames > 1 else ()
+    return Scan(
+        _upright(_greys(pixels, dataset), dataset), MODALITIES.get(str(modality)), _plane(dataset),
+        _region(str(dataset.get("BodyPartExamined") or "")), notes,
+    )  # fmt: skip
+
+
+def _greys(pixels: np.ndarray, dataset: pydicom.Dataset) -> Image.Image:
+    if pixels.ndim == 3:  # colour, as of an ultrasound
+        return Image.fromarray(pixels.astype(np.uint8)).convert("L")
+    values = apply_modality_lut(pixels, dataset)
+    if "VOILUTSequence" in dataset:
+        values = apply_voi_lut(values, dataset)
+        low, high = 0.0, 2.0 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1
+    elif "WindowCenter" in dataset:
+        centre, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
+        low, high = centre - width / 2, centre + width / 2 - 1  # PS3.3 C.11.2.1.2.1
+    else:
+        low, high = np.quantile(values, [0.005, 0.995])
+    scaled = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        scaled = 1 - scaled
+    return Image.fromarray(np.round(255 * scaled).astype(np.uint8))
+
+
+def _upright(image: Image.Image, dataset: pydicom.Dataset) -> Image.Image:
+    """With square pixels."""
+    high, wide = (float(value) for value in dataset.get("PixelSpacing") or (1, 1))
+    return image if high == wide else image.resize((image.width, max(1, round(image.height * high / wide))))
+
+
+def _plane(dataset: pydicom.Dataset) -> str | None:
+    if len(axes := dataset.get("ImageOrientationPatient") or ()) == 6:
+        normal = np.abs(np.cross(np.array(axes[:3], float), np.array(axes[3:], float)))
+        return ("sagittal", "coronal", "axial")[int(normal.argmax())]
+    view = str(dataset.get("ViewPosition") or "").upper()
+    return "frontal" if view in _FRONT else "lateral" if view in _SIDE else None
+
+
+def _region(part: str) -> str | None:
+    return next((name for name, words in _REGIONS.items() if any(word in part.upper() for word in words)), None)

