@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 import yaml
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from medmm_lib import paths
 from medmm_lib.data import dicom
@@ -99,8 +99,10 @@ def write(report: Report, path: str | Path) -> None:
     """The report as a page of HTML, or as PDF where the path ends so; whole or not at all."""
     path, page = Path(path), to_html(report)
     if path.suffix == ".pdf":
+        strict = ImageFile.LOAD_TRUNCATED_IMAGES
         import weasyprint  # loads fonts and a layout engine: only where a PDF is wanted
 
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict  # it lets Pillow read broken pictures, everywhere and from then on
         nothing_else = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, fail_on_errors=True)
         paths.write_atomically(path, weasyprint.HTML(string=page, url_fetcher=nothing_else).write_pdf())
     elif path.suffix in (".html", ".htm"):

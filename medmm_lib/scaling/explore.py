@@ -202,14 +202,14 @@ def _parts(law: Law) -> list[dict[str, float | None]]:
 
 def widget(desk: Desk) -> ipywidgets.Widget:
     """The planner in JupyterLab."""
-    style = {"description_width": "16em"}
-    wide = ipywidgets.Layout(width="36em")
+    style, wide = {"description_width": "16em"}, {"width": "36em"}  # a Layout that they shared would be hidden for all
 
     def slider(kind: type, title: str, **settings: float) -> ipywidgets.Widget:
         return kind(description=title, style=style, layout=wide, continuous_update=False, **settings)
 
     low, high = desk.losses
-    given = ipywidgets.Dropdown(options=[(t, n) for n, t in WISHES.items()], description="What is given", style=style)
+    look = {"style": style, "layout": wide}
+    given = ipywidgets.Dropdown(options=[(t, n) for n, t in WISHES.items()], description="What is given", **look)
     loss = slider(
         ipywidgets.FloatSlider, WISHES["loss"], min=low, max=high, step=(high - low) / 200, value=(low + high) / 2
     )
@@ -220,7 +220,7 @@ def widget(desk: Desk) -> ipywidgets.Widget:
     }
     first, last, _ = POWERS["unique"]
     powers["unique"] = slider(ipywidgets.FloatLogSlider, "Different tokens", min=first, max=last, value=desk.unique)
-    gpu = ipywidgets.Dropdown(options=[one.name for one in desk.gpus], description="GPU", style=style)
+    gpu = ipywidgets.Dropdown(options=[one.name for one in desk.gpus], description="GPU", **look)
     mfu = slider(ipywidgets.FloatSlider, "Share of its peak reached", min=0.01, max=0.6, step=0.01, value=desk.mfu)
     price = slider(ipywidgets.FloatSlider, "Euros an hour", min=0.1, max=10, step=0.1, value=desk.euros_per_hour)
     wishes, shown = {"loss": loss} | powers, ipywidgets.HTML()

@@ -95,3 +95,9 @@ def test_the_widget_computes_when_a_control_moves(desk):
     given.value = "euros"
     assert shown.value != before
     assert cells(desk.plan(desk.machine(), "euros", 10.0 ** (desk.powers("euros")[0] + 1)))[1][1] in shown.value
+
+
+def test_the_widget_shows_the_control_of_what_is_given_and_all_others_but_its_rivals(desk):
+    controls = {one.description: one for one in explore.widget(desk).children[:-1]}
+    hidden = {name for name, one in controls.items() if one.layout.display == "none"}
+    assert hidden == {explore.WISHES["hours"], explore.WISHES["euros"]}
