@@ -38,9 +38,19 @@ def training() -> pd.DataFrame:
     return read(FOLDER / "training.csv")
 
 
+def validation() -> pd.DataFrame:
+    """What the guard's threshold is chosen on: written apart, too."""
+    return read(FOLDER / "validation.csv")
+
+
 def held_out() -> pd.DataFrame:
-    """What measures the guard: written apart, by people who had not seen the training cases."""
+    """What measures the guard: written apart, without sight of the training cases."""
     return read(FOLDER / "held_out.csv")
+
+
+def rewritten() -> pd.DataFrame:
+    """Held-out cases, asked in ways that are meant to get past a guard; harmless ones in the same manner among them."""
+    return read(FOLDER / "rewritten.csv")
 
 
 @cache
