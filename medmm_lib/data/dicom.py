@@ -71,7 +71,7 @@ def _greys(pixels: np.ndarray, dataset: pydicom.Dataset) -> Image.Image:
     if "VOILUTSequence" in dataset:
         values = apply_voi_lut(values, dataset)
         low, high = 0.0, 2.0 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1
-    elif "WindowCenter" in dataset:
+    elif all(dataset.get(name) not in (None, "") for name in ("WindowCenter", "WindowWidth")):  # often there, but empty
         centre, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
         low, high = centre - width / 2, centre + width / 2 - 1  # PS3.3 C.11.2.1.2.1
     else:

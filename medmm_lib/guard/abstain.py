@@ -28,28 +28,26 @@ def abstention(confidences: np.ndarray, right: np.ndarray, *, target: float, del
 
     Thresholds are tested from the one that keeps the fewest answers that can pass; the first that fails ends it.
     """
-    score, wrong = np.asarray(confidences, dtype=float), ~np.asarray(right, dtype=bool)
-    order = np.argsort(-score, kind="stable")
-    kept = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1) + 1  # ties stay together
-    errors = wrong[order].cumsum()[kept - 1]
+    kept, errors, thresholds = _by_threshold(confidences, right)
     fewest = np.log(delta) / np.log(1 - target)  # fewer can't show it, even without an error
-    kept, errors = kept[kept >= fewest], errors[kept >= fewest]
-    passed = binom.cdf(errors, kept, target) <= delta
+    can_pass = kept >= fewest
+    passed = (binom.cdf(errors, kept, target) <= delta)[can_pass]
     count = int(passed.argmin()) if not passed.all() else len(passed)
     if not count:
         return Abstention(np.inf, 0.0, float("nan"))
-    last = count - 1
-    return Abstention(
-        float(score[order[kept[last] - 1]]), float(kept[last] / len(score)), float(errors[last] / kept[last])
-    )
+    last = np.flatnonzero(can_pass)[count - 1]
+    return Abstention(float(thresholds[last]), float(kept[last] / kept[-1]), float(errors[last] / kept[last]))
 
 
 def risk_coverage(confidences: np.ndarray, right: np.ndarray) -> pd.DataFrame:
     """What answering only the surest costs and gains: coverage, error, threshold; a row a threshold."""
+    kept, errors, thresholds = _by_threshold(confidences, right)
+    return pd.DataFrame({"coverage": kept / kept[-1], "error": errors / kept, "threshold": thresholds})
+
+
+def _by_threshold(confidences: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every threshold, the strictest first: how many answers it keeps, how many of these are wrong, and itself."""
     score, wrong = np.asarray(confidences, dtype=float), ~np.asarray(right, dtype=bool)
     order = np.argsort(-score, kind="stable")
-    kept = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1) + 1
-    return pd.DataFrame({
-        "coverage": kept / len(score), "error": wrong[order].cumsum()[kept - 1] / kept,
-        "threshold": score[order[kept - 1]],
-    })  # fmt: skip
+    kept = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1) + 1  # ties stay together
+    return kept, wrong[order].cumsum()[kept - 1], score[order[kept - 1]]

@@ -54,8 +54,9 @@ def rewritten() -> pd.DataFrame:
 
 
 @cache
-def vocabulary() -> frozenset[str]:
-    """Words of five letters or more in training cases that are withheld: what a misspelt word may be meant as."""
+def vocabulary() -> tuple[str, ...]:
+    """Words of five letters or more in training cases that are withheld: what a misspelt word may be meant as, the
+    first of several that are as near."""
     table = training()
     texts = table.loc[table["withheld"], ["question", "answer"]].to_numpy().ravel()
-    return frozenset(re.findall(r"[a-z]{5,}", " ".join(texts).casefold()))
+    return tuple(sorted(set(re.findall(r"[a-z]{5,}", " ".join(texts).casefold()))))

@@ -1,13 +1,13 @@
 """A text as people read it: without the marks and spellings that hide words from a filter.
 
 `visible` undoes tricks with Unicode and markup (look-alikes: Unicode Technical Standard 39), `plain` also those with
-spaces, digits and typing errors, towards words that `rules.yml` looks for.
+spaces, digits and typing errors.
 """
 
 import html
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import cache
 
 from confusable_homoglyphs.confusables import confusables_data
@@ -19,7 +19,7 @@ _HIDDEN_ASCII = 0xE0000  # tag characters: invisible copies of ASCII, from this 
 _SHAPELESS = ("Mn", "Me", "Cf", "Co", "Cs", "Cn")  # Unicode categories: accents, zero-width marks, no characters
 _LEET = str.maketrans("013457@$!|€", "oieastasiie")
 _WITH_LEET = re.compile(r"[^\W_]*[^\W\d_][013457@$!|€]+[^\W\d_][\w@$!|€]*|[013457@$€][^\W\d_]{2,}[\w@$!|€]*")
-_SPACED_OUT = re.compile(r"(?<![^\W_])[^\W\d_](?:(?P<gap>[\s.\-_*·/|,]{1,2})[^\W\d_](?![^\W_])){3,}")
+_SPACED_OUT = re.compile(r"(?<![^\W_])[^\W\d_](?:[\s.\-_*·/|,]{1,2}[^\W\d_](?![^\W_])){3,}")
 _CUT_UP = re.compile(r"(?<![^\W_])[^\W\d_]+(?:[.\-_*·+^~][^\W\d_]+)+")
 _STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
 _WORD = re.compile(r"[^\W\d_]{5,}")
@@ -37,30 +37,30 @@ def visible(text: str) -> str:
     return re.sub(r"[<>\x00-\x20\x7f]+", " ", text).strip()
 
 
-def plain(text: str, terms: Collection[str]) -> str:
+def plain(text: str, terms: Sequence[str]) -> str:
     """`visible`, with words that were spaced out, cut up, stretched, written with digits, or misspelt put right where
     that gives one of `terms` or a word of a dictionary."""
     text = _SPACED_OUT.sub(lambda found: re.sub(r"[^\w]|_", "", found[0]), visible(text))
-    text = _CUT_UP.sub(lambda found: _first_word([re.sub(r"[^\w]|_", "", found[0])], found[0], terms), text)
-    text = _WITH_LEET.sub(lambda found: _first_word([found[0].translate(_LEET)], found[0], terms), text)
+    text = _CUT_UP.sub(lambda found: _if_word(re.sub(r"[^\w]|_", "", found[0]), found[0], terms), text)
+    text = _WITH_LEET.sub(lambda found: _if_word(found[0].translate(_LEET), found[0], terms), text)
     text = _STRETCHED.sub(r"\1\1", text)
     return _WORD.sub(lambda found: _spelt(found[0], terms), text)
 
 
-def _first_word(candidates: list[str], otherwise: str, terms: Collection[str]) -> str:
-    return next((word for word in candidates if word in terms or _is_word(word)), otherwise)
+def _if_word(candidate: str, otherwise: str, terms: Sequence[str]) -> str:
+    return candidate if _is_word(candidate, terms) else otherwise
 
 
-def _spelt(word: str, terms: Collection[str]) -> str:
+def _spelt(word: str, terms: Sequence[str]) -> str:
     """The term that an unknown word is an error of: one letter of five to seven, two of more."""
-    if word in terms or _is_word(word):
+    if _is_word(word, terms):
         return word
     near = extractOne(word, terms, scorer=OSA.distance, score_cutoff=1 if len(word) < 8 else 2)
     return near[0] if near and near[0][0] == word[0] else word
 
 
-def _is_word(word: str) -> bool:
-    return word in _dictionary()
+def _is_word(word: str, terms: Sequence[str]) -> bool:
+    return word in _dictionary() or word in terms
 
 
 @cache

@@ -16,7 +16,6 @@ from medmm_lib.guard.plain import plain
 from medmm_lib.guard.policy import GIVEN, Action, Policy
 from medmm_lib.guard.rules import Reason, Rules, shipped_rules
 
-LAYERS = ("form", "rules", "classifier", "grounding", "confidence")
 WINDOW = 40  # words that the classifier reads at a time, where there are many more; halves of windows overlap
 
 
@@ -65,7 +64,7 @@ class Guard:
     def reasons(
         self, question: str, answer: str, confidence: float | None = None, record: Mapping[str, object] | None = None
     ) -> list[Reason]:
-        """Every layer's reasons, in the order of `LAYERS`; arguments as of `review`."""
+        """Every layer's reasons: form, rules, classifier, grounding, confidence; arguments as of `review`."""
         _check(question, answer, confidence)
         if (letters := max(len(question), len(answer))) > self.policy.most_letters:
             return [Reason("form", "unreadable", f"{letters} letters; {self.policy.most_letters} are read")]

@@ -66,6 +66,11 @@ def test_values_are_rescaled_and_windowed(made):
     assert np.asarray(scan.image).tolist() == [[0, 0], [128, 255]]
 
 
+def test_a_window_that_is_left_empty_is_none(made):
+    scan = dicom.read(made(WindowCenter=None, WindowWidth=None))
+    assert np.asarray(scan.image).std() > 20
+
+
 def test_inverted_greys_are_turned_over(made):
     pixels = np.array([[0, 1000], [0, 1000]])
     tags = {"RescaleIntercept": 0, "RescaleSlope": 1, "WindowCenter": 500.5, "WindowWidth": 1001}
