@@ -50,6 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("chapter")
     promote.add_argument("--profile", required=True)
     promote.set_defaults(call=_promote)
+
+    report = commands.add_parser("patient-report", help="make a patient's report of a scan, with guarded answers")
+    report.add_argument("--image", type=Path, required=True, help="the scan: DICOM or PNG")
+    report.add_argument("--segmentation", type=Path, help="its label map: PNG, one byte a pixel")
+    report.add_argument("--questions", type=Path, help="JSON objects with question, answer and confidence, one a line")
+    report.add_argument("--out", type=Path, required=True, help="the report: a name that ends in .html or .pdf")
+    report.add_argument("--language", choices=("en", "nl"), default="en", help="of the report (default: en)")
+    report.add_argument("--policy", type=Path, help="a clinic's policy; default: the one of medmm_lib/guard/policy.yml")
+    report.add_argument("--model", help="the name of the model that answered, which the report shows")
+    report.set_defaults(call=_patient_report)
     return parser
 
 
@@ -74,6 +84,27 @@ def _check(options: argparse.Namespace) -> int:
     report = medpix.read(options.root, max_skipped=1.0).report
     print(report)
     return 1 if report.skipped else 0
+
+
+def _patient_report(options: argparse.Namespace) -> int:
+    from medmm_lib.guard import Guard
+    from medmm_lib.patient import outlines, reading, report
+
+    try:
+        guard = Guard.from_policy(options.policy)
+        labels, drawn = outlines.read(options.segmentation) if options.segmentation else (None, False)
+        asked = report.read_questions(options.questions) if options.questions else []
+        scan = report.read_scan(options.image)
+        made = report.compose(
+            scan, guard, asked, segmentation=labels, language=options.language, model=options.model, drawn=drawn
+        )
+        report.write(made, options.out)
+    except (ValueError, OSError) as error:
+        raise DataError(str(error)) from error
+    grade = reading.grade(reading.sentences(report.to_html(made)), options.language)
+    given = sum(verdict.given for _, verdict in made.asked)
+    print(f"The report is at {options.out}: {given} of {len(made.asked)} answers shown, reading grade {grade:.1f}")
+    return 0
 
 
 def _promote(options: argparse.Namespace) -> int:

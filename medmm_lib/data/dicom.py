@@ -28,26 +28,32 @@ _REGIONS = {
 
 @dataclass(frozen=True)
 class Scan:
-    """A picture in 256 greys and what is known of it, in the schema's words; `notes` for its reader."""
+    """A picture in 256 greys and what is known of it, in the schema's words.
+
+    `frame`: which of how many pictures in its file, from 1 on; `names_in_picture`: the file says that text on the
+    patient is part of the picture, or is of a kind that often has some and doesn't say; `drawn`: it is no real scan.
+    """
 
     image: Image.Image
-    modality: str | None
-    plane: str | None
-    location_category: str | None
-    notes: tuple[str, ...] = ()
+    modality: str | None = None
+    plane: str | None = None
+    location_category: str | None = None
+    frame: tuple[int, int] | None = None
+    names_in_picture: bool = False
+    drawn: bool = False
 
 
 def read(path: str | Path) -> Scan:
     """The picture in a DICOM file.
 
     Values are rescaled (Modality LUT) and windowed (the first VOI LUT or window; without one, the middle 99 % of
-    values). Of several frames the middle one is taken, and `notes` say so. Raises DataError for files that are no
+    values). Of several frames the middle one is taken, and `frame` says so. Raises DataError for files that are no
     DICOM, hold no picture, or are compressed in a way that no installed decoder reads.
     """
     try:
         dataset = pydicom.dcmread(path)
     except InvalidDicomError as error:
-        raise DataError(f"{path} is no DICOM file; expected one, or a PNG") from error
+        raise DataError(f"{path} is no DICOM file; expected one, a PNG or a JPEG") from error
     modality, kind = dataset.get("Modality"), dataset.get("SOPClassUID")
     if "PixelData" not in dataset or modality in _NO_PICTURES:
         name = getattr(kind, "name", None) or modality or "unknown"
@@ -57,10 +63,10 @@ def read(path: str | Path) -> Scan:
         pixels = pixel_array(dataset, index=frames // 2 if frames > 1 else None)
     except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
         raise DataError(f"the picture in {path} can't be decoded: {error}") from error
-    notes = (f"Picture {frames // 2 + 1} of {frames} in the file.",) if frames > 1 else ()
     return Scan(
         _upright(_greys(pixels, dataset), dataset), MODALITIES.get(str(modality)), _plane(dataset),
-        _region(str(dataset.get("BodyPartExamined") or "")), notes,
+        _region(str(dataset.get("BodyPartExamined") or "")), (frames // 2 + 1, frames) if frames > 1 else None,
+        _names_in_picture(dataset),
     )  # fmt: skip
 
 
@@ -94,6 +100,12 @@ def _plane(dataset: pydicom.Dataset) -> str | None:
         return ("sagittal", "coronal", "axial")[int(normal.argmax())]
     view = str(dataset.get("ViewPosition") or "").upper()
     return "frontal" if view in _FRONT else "lateral" if view in _SIDE else None
+
+
+def _names_in_picture(dataset: pydicom.Dataset) -> bool:
+    told = str(dataset.get("BurnedInAnnotation") or "").upper()
+    often = dataset.get("Modality") in ("US", "ES", "XC", "OT", "SC") or "SECONDARY" in (dataset.get("ImageType") or ())
+    return told == "YES" or (told != "NO" and often)
 
 
 def _region(part: str) -> str | None:

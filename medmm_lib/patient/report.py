@@ -1,9 +1,8 @@
 """The patient report: one page, in plain words, as HTML or PDF. It is made on this machine and loads nothing."""
 
-import base64
-import io
 import json
 import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from medmm_lib import paths
 from medmm_lib.data import dicom
+from medmm_lib.data.browse import data_uri
 from medmm_lib.data.dicom import Scan
 from medmm_lib.data.medpix import DataError
 from medmm_lib.guard import Guard, Verdict
@@ -42,10 +42,14 @@ class Report:
 
 
 def read_scan(path: str | Path) -> Scan:
-    """A scan from a PNG, of which nothing else is known, or from a DICOM file. Raises DataError for anything else."""
+    """A scan from a DICOM file, or from a PNG or JPEG, of which nothing is known but what its texts say: modality,
+    plane, location_category, and `source`, which begins with "phantom" where it is drawn. Raises DataError for others.
+    """
     try:
-        with Image.open(path) as picture:
-            return Scan(picture.convert("L"), None, None, None)
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            grey, texts = picture.convert("L"), picture.info
+        known = {name: texts.get(name) for name in ("modality", "plane", "location_category")}
+        return Scan(grey, **known, drawn=str(texts.get("source", "")).startswith("phantom"))
     except UnidentifiedImageError:
         return dicom.read(path)
     except FileNotFoundError as error:
@@ -85,7 +89,7 @@ def compose(
         for row in questions
     )
     outlines, why = None, ("why_none", {})
-    if segmentation is not None and drawn:
+    if segmentation is not None and drawn and not scan.drawn:
         why = ("why_model", {})
     elif segmentation is not None:
         try:
@@ -114,10 +118,13 @@ def write(report: Report, path: str | Path) -> None:
 def to_html(report: Report) -> str:
     """The report as a page that needs no other file."""
     words = _words()[report.language]
-    pictures = [_picture(report.scan.image, words["scan"], words["sides"])]
+    from_the_side = report.scan.plane in ("sagittal", "lateral")
+    pictures = [_picture(report.scan.image, words["scan"], "" if from_the_side else words["sides"])]
     if report.outlines:
         pictures.append(_picture(report.outlines.image, words["outlines"], words["legend"]))
-    notes = list(report.scan.notes)
+    notes = [words["frame"].format(*report.scan.frame)] if report.scan.frame else []
+    if report.scan.names_in_picture:
+        notes.append(words["names_in_picture"])
     if report.why:
         name, blanks = report.why
         notes.append(words["no_outlines"].format(why=words[name].format(**blanks)))
@@ -128,7 +135,7 @@ def to_html(report: Report) -> str:
     legend = [(words["classes"][name], colour) for name, colour in report.outlines.legend] if report.outlines else []
     asked = [{"question": question, "text": verdict.text} for question, verdict in report.asked]
     time, model = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), report.model or words["no_model"]
-    made = words["made"].format(time=time, version=version("medmm"), model=model)
+    made = words["made"].format(time=time, version=version("medmm"), commit=_commit(), model=model)
     return _template().render(
         language=report.language, words=words, pictures=pictures, notes=notes, seen=seen(report.scan, report.language),
         legend=legend, asked=asked, glossary=explained([one["text"] for one in asked], report.language), made=made,
@@ -153,10 +160,17 @@ def explained(texts: Sequence[str], language: str) -> list[tuple[str, str]]:
 
 
 def _picture(image: Image.Image, title: str, caption: str) -> dict[str, str]:
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    png = base64.b64encode(file.getvalue()).decode()
-    return {"png": png, "title": title, "caption": caption, "alt": f"{title}. {caption}"}
+    return {"src": data_uri(image), "title": title, "caption": caption, "alt": f"{title}. {caption}".strip()}
+
+
+@cache
+def _commit() -> str:
+    """Of the checkout that this code is in; a dash where it is in none."""
+    asked = ["git", "-C", str(_HERE), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "–"
 
 
 @cache

@@ -83,7 +83,7 @@ def test_of_several_frames_the_middle_one_is_shown_and_the_reader_told(made):
     pixels[:, 0, 0] = 1000
     scan = dicom.read(made(pixels, RescaleIntercept=0, RescaleSlope=1, WindowCenter=500.5, WindowWidth=1001))
     assert np.asarray(scan.image)[1, 1] == round(255 * 0.1)
-    assert scan.notes == ("Picture 2 of 3 in the file.",)
+    assert scan.frame == (2, 3)
 
 
 def test_pixels_that_are_not_square_are_stretched(made):
@@ -108,3 +108,17 @@ def test_nothing_says_whose_it_is(made):
     scan = dicom.read(made(PatientName="Jansen^Piet", PatientID="12345", PatientBirthDate="19500101"))
     assert "Jansen" not in repr(vars(scan))
     assert scan.image.info == {}
+
+
+@pytest.mark.parametrize(
+    ("tags", "warned"),
+    [
+        ({"BurnedInAnnotation": "YES"}, True),
+        ({"BurnedInAnnotation": "NO", "Modality": "US"}, False),
+        ({"Modality": "US"}, True),
+        ({"ImageType": ["DERIVED", "SECONDARY"]}, True),
+        ({"ImageType": ["ORIGINAL", "PRIMARY"]}, False),
+    ],
+)
+def test_pictures_that_may_hold_names_are_told(made, tags, warned):
+    assert dicom.read(made(**tags)).names_in_picture == warned

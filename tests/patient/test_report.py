@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 from pydicom.data import get_testdata_file
 
 from medmm_lib.data.dicom import Scan
 from medmm_lib.data.medpix import DataError
+from medmm_lib.data.schema import MASK_CLASSES
 from medmm_lib.guard import Guard
-from medmm_lib.patient import report
+from medmm_lib.patient import outlines, report
 
 GUARD = Guard.from_policy()
 SCAN = Scan(Image.fromarray(np.tile(np.arange(64, dtype=np.uint8), (64, 1))), "MR", "axial", "Head")
@@ -81,6 +83,34 @@ def test_a_log_of_questions(tmp_path):
     log.write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="line 1"):
         report.read_questions(log)
+
+
+def test_spots_that_may_matter_have_no_outline():
+    text = page(segmentation=labels(value=MASK_CLASSES.index("lesion")))
+    assert "lesion" not in text
+    assert "Spots that may matter have no outline" in text
+
+
+def test_a_label_map_says_what_its_model_learnt_from(tmp_path):
+    told = PngInfo()
+    told.add_text(outlines.TRAINED_ON, "phantom_large")
+    labels().save(tmp_path / "labels.png", pnginfo=told)
+    read, drawn = outlines.read(tmp_path / "labels.png")
+    assert drawn
+    assert np.array_equal(np.asarray(read), np.asarray(labels()))
+    (tmp_path / "no.png").write_bytes(b"hello")
+    with pytest.raises(DataError, match="no picture"):
+        outlines.read(tmp_path / "no.png")
+    labels().convert("RGB").save(tmp_path / "colour.png")
+    with pytest.raises(DataError, match="mode RGB"):
+        outlines.read(tmp_path / "colour.png")
+
+
+def test_names_in_the_picture_are_warned_of():
+    warned = Scan(SCAN.image, "US", names_in_picture=True, frame=(2, 5))
+    text = report.to_html(report.compose(warned, GUARD, language="nl"))
+    assert "Er kunnen namen of nummers" in text
+    assert "plaatje 2 van 5" in text
 
 
 def test_other_names_and_languages_are_refused(tmp_path):
