@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from medmm_lib.evaluation.degenerate import degenerate
 from medmm_lib.guard import policy as policies
 from medmm_lib.guard.cases import GIVEN_TOPICS, vocabulary
-from medmm_lib.guard.classifier import Classifier
+from medmm_lib.guard.classifier import LEARNT, Classifier
 from medmm_lib.guard.grounding import contradictions
 from medmm_lib.guard.plain import plain
 from medmm_lib.guard.policy import GIVEN, Action, Policy
 from medmm_lib.guard.rules import Reason, Rules, shipped_rules
 
+WITHHELD = [place for place, topic in enumerate(LEARNT) if topic not in GIVEN_TOPICS]
 WINDOW = 40  # words that the classifier reads at a time, where there are many more; halves of windows overlap
 
 
@@ -68,8 +70,7 @@ class Guard:
         _check(question, answer, confidence)
         if (letters := max(len(question), len(answer))) > self.policy.most_letters:
             return [Reason("form", "unreadable", f"{letters} letters; {self.policy.most_letters} are read")]
-        words = vocabulary()
-        asked, said = plain(question, words), plain(answer, words)
+        asked, said = self.read(question), self.read(answer)
         if form := self._form(question, answer):
             return [*form, *self.rules.review(asked, "")]  # an emergency is one, whatever the model said
         found = [*self.rules.review(asked, said), *self._classified(asked, said)]
@@ -78,6 +79,14 @@ class Guard:
             least = f"{confidence:.2f}, below {self.policy.least_confidence:.2f}"
             found.append(Reason("confidence", "unsure", f"the model's confidence is {least}"))
         return found
+
+    def read(self, text: str) -> str:
+        """The text as rules and classifier read it: without tricks and typing errors."""
+        return plain(text, vocabulary())
+
+    def withheld(self, questions: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        """[N]: how likely the classifier has it that each answer is to be withheld; texts as `read` gives them."""
+        return self.classifier.probabilities(questions, answers, self.rules)[:, WITHHELD].sum(axis=1)
 
     def decide(self, reasons: Sequence[Reason], question: str, answer: str) -> Verdict:
         """The verdict that reasons lead to: of topics that are withheld the policy's first, else of those that soften
@@ -105,11 +114,12 @@ class Guard:
     def _classified(self, question: str, answer: str) -> list[Reason]:
         pairs = [(part, answer) for part in windows(question)] + [(question, part) for part in windows(answer)[1:]]
         table = self.classifier.probabilities(*zip(*pairs, strict=True), self.rules)
-        withheld = [name for name in table if name not in GIVEN_TOPICS]
-        worst = table.loc[table[withheld].sum(axis=1).idxmax()]
-        topic, share = str(worst[withheld].idxmax()), float(worst[withheld].sum())
+        shares = table[:, WITHHELD].sum(axis=1)
+        worst, share = table[shares.argmax()], float(shares.max())
+        topic = LEARNT[WITHHELD[int(worst[WITHHELD].argmax())]]
         if share < self.policy.threshold:
-            return [Reason("classifier", "finding", f"{worst['finding']:.2f}")] if worst.idxmax() == "finding" else []
+            finding = LEARNT.index("finding")
+            return [Reason("classifier", "finding", f"{worst[finding]:.2f}")] if worst.argmax() == finding else []
         if topic == "diagnosis" and self.rules.diseases(answer)[0] == [] != self.rules.diseases(answer)[1]:
             topic = "finding"  # asked for something serious, and told that it is not seen
         return [Reason("classifier", topic, f"{share:.2f}, from {self.policy.threshold:.2f} on it is withheld")]

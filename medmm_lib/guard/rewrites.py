@@ -1,7 +1,7 @@
 """Ways in which people try to get a question past a guard: the same words, spelt, dressed up or wrapped differently."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 Rewrite = Callable[[str, random.Random], str]
 
@@ -89,6 +89,12 @@ REWRITES: dict[str, Rewrite] = {
         as_a_story, in_two_languages,
     )
 }  # fmt: skip
+
+
+def rewritten(questions: Iterable[str], name: str, seed: int = 0) -> list[str]:
+    """Questions in one of the ways of `REWRITES`."""
+    rng = random.Random(f"{name} {seed}")
+    return [REWRITES[name](text, rng) for text in questions]
 
 
 def _mistyped(word: str, rng: random.Random) -> str:

@@ -22,13 +22,16 @@ class Reason:
 @dataclass(frozen=True)
 class Rules:
     """Patterns for texts as `plain` gives them. `serious`: diseases that a person tells a patient of, but for words in
-    `not_serious`; `missing`: what is bad news where it is denied; `question` and `answer`: by topic. An answer explains
-    a word where the question `asks_for_a_word` and the answer says nothing `of_the_patient`."""
+    `not_serious`; `missing`: what is bad news where it is denied; `affirms`: what turns a disease in a question into a
+    diagnosis; `question` and `answer`: by topic. An answer explains
+    a word where the question `asks_for_a_word` or the answer `defines` one, and it says nothing `of_the_patient`."""
 
     serious: re.Pattern[str]
     not_serious: re.Pattern[str]
     missing: re.Pattern[str]
+    affirms: re.Pattern[str]
     asks_for_a_word: re.Pattern[str]
+    defines: re.Pattern[str]
     of_the_patient: re.Pattern[str]
     question: Mapping[str, re.Pattern[str]]
     answer: Mapping[str, re.Pattern[str]]
@@ -54,10 +57,18 @@ class Rules:
             for name, pattern in getattr(self, side).items()
             if (hit := pattern.search(text))
         ]
-        said, _ = self.diseases(answer)
-        if said and not self._explains(question, answer):
-            found.append(Reason("rules", "diagnosis", f"“{said[0]}” in the answer"))
+        if not self._explains(question, answer):
+            found += self._told(question, answer)
         return found
+
+    def _told(self, question: str, answer: str) -> list[Reason]:
+        """A serious disease that the answer tells of, or that it says yes to."""
+        (asked, _), (said, without) = self.diseases(question), self.diseases(answer)
+        if said:
+            return [Reason("rules", "diagnosis", f"“{said[0]}” in the answer")]
+        if asked and not without and (yes := self.affirms.search(answer)):
+            return [Reason("rules", "diagnosis", f"“{asked[0]}” in the question, “{yes[0]}” in the answer")]
+        return []
 
     def diseases(self, text: str) -> tuple[list[str], list[str]]:
         """Serious diseases in a plain text: those that it says or leaves open, and those that it denies."""
@@ -71,14 +82,14 @@ class Rules:
         return said, without
 
     def _explains(self, question: str, answer: str) -> bool:
-        """Whether an answer defines a disease's word that the question asked for, and says nothing of the patient."""
-        asked = self.serious.search(question) and self.asks_for_a_word.search(question)
-        return bool(asked) and len(answer.split()) > 4 and not self.of_the_patient.search(answer)
+        """Whether an answer says what a disease's word means, and nothing of the patient."""
+        word = self.asks_for_a_word.search(question) or self.defines.search(answer)
+        return bool(word) and len(answer.split()) > 4 and not self.of_the_patient.search(answer)
 
 
 @cache
 def shipped_rules() -> Rules:
     """The rules that the library brings."""
-    names = ("serious", "not_serious", "missing", "asks_for_a_word", "of_the_patient")
+    names = ("serious", "not_serious", "missing", "affirms", "asks_for_a_word", "defines", "of_the_patient")
     sides = {side: {name: either(one) for name, one in shipped()[side].items()} for side in ("question", "answer")}
     return Rules(**{name: either(shipped()[name]) for name in names}, **sides)
