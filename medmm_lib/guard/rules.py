@@ -83,7 +83,9 @@ class Rules:
 
     def _explains(self, question: str, answer: str) -> bool:
         """Whether an answer says what a disease's word means, and nothing of the patient."""
-        word = self.asks_for_a_word.search(question) or self.defines.search(answer)
+        asked = self.serious.search(question) and self.asks_for_a_word.search(question)
+        subject = self.defines.search(answer)
+        word = asked or (subject and self.serious.search(subject[0]))
         return bool(word) and len(answer.split()) > 4 and not self.of_the_patient.search(answer)
 
 
