@@ -52,7 +52,7 @@ def read(path: str | Path) -> tuple[Image.Image, bool]:
 def outlined(scan: Image.Image, labels: Image.Image) -> Outlined:
     """`labels` (one byte a pixel, the place in MASK_CLASSES) over `scan`, both of one size.
 
-    Raises NoOutlines where the sizes differ or a value names no class.
+    Raises NoOutlines where the sizes differ, a value names no class, or no class is left to show.
     """
     if labels.size != scan.size:
         got, expected = (f"{one.width} × {one.height}" for one in (labels, scan))
@@ -70,4 +70,6 @@ def outlined(scan: Image.Image, labels: Image.Image) -> Outlined:
         picture[region] = (1 - TINT) * picture[region] + TINT * ink
         picture[find_boundaries(region, mode="inner")] = ink
         legend.append((name, colour))
+    if not legend:
+        raise NoOutlines("why_empty")
     return Outlined(Image.fromarray(np.round(picture).astype(np.uint8)), tuple(legend))

@@ -120,8 +120,10 @@ def to_html(report: Report) -> str:
     words = _words()[report.language]
     from_the_side = report.scan.plane in ("sagittal", "lateral")
     pictures = [_picture(report.scan.image, words["scan"], "" if from_the_side else words["sides"])]
+    legend = [(words["classes"][name], colour) for name, colour in report.outlines.legend] if report.outlines else []
     if report.outlines:
-        pictures.append(_picture(report.outlines.image, words["outlines"], words["legend"]))
+        named = ", ".join(name for name, _ in legend)
+        pictures.append(_picture(report.outlines.image, words["outlines"], f"{named[:1].upper()}{named[1:]}."))
     notes = [words["frame"].format(*report.scan.frame)] if report.scan.frame else []
     if report.scan.names_in_picture:
         notes.append(words["names_in_picture"])
@@ -132,7 +134,6 @@ def to_html(report: Report) -> str:
         pictures.append(_picture(like[0], words["healthy"], words[like[1]]))
     else:
         notes.append(words["no_healthy"])
-    legend = [(words["classes"][name], colour) for name, colour in report.outlines.legend] if report.outlines else []
     asked = [{"question": question, "text": verdict.text} for question, verdict in report.asked]
     time, model = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), report.model or words["no_model"]
     made = words["made"].format(time=time, version=version("medmm"), commit=_commit(), model=model)
