@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 
 from medmm_lib.data.medpix import DataError
 
@@ -30,8 +30,9 @@ _REGIONS = {
 class Scan:
     """A picture in 256 greys and what is known of it, in the schema's words.
 
-    `frame`: which of how many pictures in its file, from 1 on; `names_in_picture`: the file says that text on the
-    patient is part of the picture, or is of a kind that often has some and doesn't say; `drawn`: it is no real scan.
+    `frame`: which of how many pictures in its file, from 1 on; `stored`: columns and rows of the picture in its file;
+    `names_in_picture`: the file says that text on the patient is part of the picture, or is of a kind that often has
+    some and doesn't say; `drawn`: it is no real scan.
     """
 
     image: Image.Image
@@ -41,6 +42,7 @@ class Scan:
     frame: tuple[int, int] | None = None
     names_in_picture: bool = False
     drawn: bool = False
+    stored: tuple[int, int] | None = None
 
 
 def read(path: str | Path) -> Scan:
@@ -63,35 +65,48 @@ def read(path: str | Path) -> Scan:
         pixels = pixel_array(dataset, index=frames // 2 if frames > 1 else None)
     except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
         raise DataError(f"the picture in {path} can't be decoded: {error}") from error
+    greys = _greys(pixels, dataset)
     return Scan(
-        _upright(_greys(pixels, dataset), dataset), MODALITIES.get(str(modality)), _plane(dataset),
+        _upright(greys, dataset), MODALITIES.get(str(modality)), _plane(dataset),
         _region(str(dataset.get("BodyPartExamined") or "")), (frames // 2 + 1, frames) if frames > 1 else None,
-        _names_in_picture(dataset),
+        _names_in_picture(dataset), stored=greys.size,
     )  # fmt: skip
 
 
 def _greys(pixels: np.ndarray, dataset: pydicom.Dataset) -> Image.Image:
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+        return _coloured(pixels, 8 * pixels.itemsize)
     if pixels.ndim == 3:  # colour, as of an ultrasound
-        return Image.fromarray(pixels.astype(np.uint8)).convert("L")
+        return _coloured(pixels, int(dataset.BitsStored))
+    inside = pixels != dataset.get("PixelPaddingValue")
     values = apply_modality_lut(pixels, dataset)
-    if "VOILUTSequence" in dataset:
+    if dataset.get("VOILUTSequence"):
         values = apply_voi_lut(values, dataset)
         low, high = 0.0, 2.0 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1
     elif all(dataset.get(name) not in (None, "") for name in ("WindowCenter", "WindowWidth")):  # often there, but empty
         centre, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
-        low, high = centre - width / 2, centre + width / 2 - 1  # PS3.3 C.11.2.1.2.1
+        less = 0 if dataset.get("VOILUTFunction") == "LINEAR_EXACT" else 1  # PS3.3 C.11.2.1.2.1 and C.11.2.1.3.2
+        low, high = centre - width / 2, centre + width / 2 - less
     else:
-        low, high = np.quantile(values, [0.005, 0.995])
+        low, high = np.quantile(values[inside] if inside.any() else values, [0.005, 0.995])
     scaled = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         scaled = 1 - scaled
     return Image.fromarray(np.round(255 * scaled).astype(np.uint8))
 
 
+def _coloured(pixels: np.ndarray, bits: int) -> Image.Image:
+    """[H, W, 3] of so many bits as greys."""
+    return Image.fromarray(np.round(pixels * (255 / (2**bits - 1))).astype(np.uint8)).convert("L")
+
+
 def _upright(image: Image.Image, dataset: pydicom.Dataset) -> Image.Image:
-    """With square pixels."""
-    high, wide = (float(value) for value in dataset.get("PixelSpacing") or (1, 1))
-    return image if high == wide else image.resize((image.width, max(1, round(image.height * high / wide))))
+    """With square pixels, where the file says how large its pixels are."""
+    spacing = [float(value) for value in np.ravel(dataset.get("PixelSpacing") or ())]
+    if len(spacing) != 2 or min(spacing) <= 0 or spacing[0] == spacing[1]:
+        return image
+    return image.resize((image.width, max(1, round(image.height * spacing[0] / spacing[1]))))
 
 
 def _plane(dataset: pydicom.Dataset) -> str | None:

@@ -24,7 +24,8 @@ class Abstention:
 
 def abstention(confidences: np.ndarray, right: np.ndarray, *, target: float, delta: float = 0.1) -> Abstention:
     """The lowest threshold of confidence [N] such that, with probability 1 − `delta` over calibration sets, answers
-    given from it on are wrong at a rate of at most `target`. `right` [N]: whether each was.
+    given from it on are wrong at a rate of at most `target`. `right` [N]: whether each was. Raises ValueError for no
+    answers and for confidences that are NaN.
 
     Thresholds are tested from the one that keeps the fewest answers that can pass; the first that fails ends it.
     """
@@ -48,6 +49,9 @@ def risk_coverage(confidences: np.ndarray, right: np.ndarray) -> pd.DataFrame:
 def _by_threshold(confidences: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For every threshold, the strictest first: how many answers it keeps, how many of these are wrong, and itself."""
     score, wrong = np.asarray(confidences, dtype=float), ~np.asarray(right, dtype=bool)
+    if not len(score) or np.isnan(score).any() or score.shape != wrong.shape:
+        told = f"{len(score)} confidences, {np.isnan(score).sum()} of them NaN, of {len(wrong)} answers"
+        raise ValueError(f"{told}; expected one for each answer")
     order = np.argsort(-score, kind="stable")
     kept = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1) + 1  # ties stay together
     return kept, wrong[order].cumsum()[kept - 1], score[order[kept - 1]]

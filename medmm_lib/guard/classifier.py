@@ -5,6 +5,8 @@ Sentence embeddings are those of the Universal Sentence Encoder (Yang et al. 202
 languages: a question in words that no training case has still lies near one that means the same.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +35,7 @@ _EMBEDDED = 1.5  # how much an embedding counts beside words
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights [topics, features] and offsets [topics], in the order of `LEARNT`."""
+    """Weights [features, topics] and offsets [topics], topics in the order of `LEARNT`."""
 
     weights: np.ndarray
     offsets: np.ndarray
@@ -44,23 +46,31 @@ class Classifier:
         model = LogisticRegression(C=STRENGTH, max_iter=500)
         model.fit(hstack(features(questions, answers, rules), format="csr", dtype=np.float32), topics)
         order = [list(model.classes_).index(topic) for topic in LEARNT]
-        return cls(model.coef_[order].astype(np.float32), model.intercept_[order].astype(np.float32))
+        weights = np.ascontiguousarray(model.coef_[order].T, dtype=np.float32)
+        return cls(weights, model.intercept_[order].astype(np.float32))
 
     @classmethod
     def load(cls, path: Path = SHIPPED) -> "Classifier":
         """Weights that `save` wrote."""
         return cls(**{name: values.astype(np.float32) for name, values in load_file(path).items()})
 
-    def save(self, path: Path) -> None:
-        """As safetensors, in 16 bits."""
-        save_file({"weights": self.weights.astype(np.float16), "offsets": self.offsets.astype(np.float16)}, path)
+    def save(self, path: Path, seen: str) -> None:
+        """As safetensors, in 16 bits; `seen`: the `digest` of what it learnt from."""
+        kept = {"weights": self.weights.astype(np.float16), "offsets": self.offsets.astype(np.float16)}
+        save_file(kept, path, metadata={"seen": seen})
 
     def probabilities(self, questions: Sequence[str], answers: Sequence[str], rules: Rules) -> np.ndarray:
         """Of each topic [N, topics], for plain questions with their answers [N]."""
         blocks = features(questions, answers, rules)
         ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
-        parts = zip(blocks, np.split(self.weights, ends, axis=1), strict=True)  # faster than one wide product
-        return softmax(sum(block @ weights.T for block, weights in parts) + self.offsets, axis=1)
+        parts = zip(blocks, np.split(self.weights, ends), strict=True)  # faster than one wide product
+        return softmax(sum(block @ weights for block, weights in parts) + self.offsets, axis=1)
+
+
+def digest(questions: Sequence[str], answers: Sequence[str], rules: Rules) -> str:
+    """Of plain texts and of what rules see in them: another one where a change made them read differently."""
+    told = [list(questions), list(answers), _seen_by_rules(questions, answers, rules).tolist()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def features(questions: Sequence[str], answers: Sequence[str], rules: Rules) -> list[csr_matrix | np.ndarray]:

@@ -22,19 +22,31 @@ _WITH_LEET = re.compile(r"[^\W_]*[^\W\d_][013457@$!|€]+[^\W\d_][\w@$!|€]*|[0
 _SPACED_OUT = re.compile(r"(?<![^\W_])[^\W\d_](?:[\s.\-_*·/|,]{1,2}[^\W\d_](?![^\W_])){3,}")
 _CUT_UP = re.compile(r"(?<![^\W_])[^\W\d_]+(?:[.\-_*·+^~][^\W\d_]+)+")
 _STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
+# Tags that only format, with one attribute that is no sentence; what others say is left in, as a model reads it.
+_TAG = r"</?(?:{})(?:\s+[\w-]+=[\"']?[\w:#;.%-]{{0,30}}[\"']?)?\s*/?>"
+_INLINE = re.compile(_TAG.format("b|i|u|em|strong|span|font|small|mark"), re.IGNORECASE)
+_BLOCK = re.compile(_TAG.format("div|p|br|h[1-6]|ul|ol|li"), re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]{5,}")
 
 
 def visible(text: str) -> str:
     """The text in lower-case letters without accents; look-alikes from other scripts, compatibility forms, entities and
-    invisible copies of letters as what they are read as; shapeless marks and the brackets of tags left out."""
+    invisible copies of letters as what they are read as; shapeless marks, tags that only format, and the brackets of
+    others left out."""
     text = "".join(
         chr(ord(mark) - _HIDDEN_ASCII) if 0xE0020 <= ord(mark) < 0xE007F else mark for mark in html.unescape(text)
     )
     text = unicodedata.normalize("NFKD", text)
+    text = _BLOCK.sub(" ", _INLINE.sub("", text))
     text = "".join(mark for mark in text if unicodedata.category(mark) not in _SHAPELESS)
     text = text.translate(_look_alikes()).casefold()
     return re.sub(r"[<>\x00-\x20\x7f]+", " ", text).strip()
+
+
+def legible(text: str) -> str:
+    """The text without control characters and marks that would show it in another order than it was read in."""
+    kept = (mark if mark in "\n\t" or not unicodedata.category(mark).startswith("C") else "" for mark in text)
+    return "".join(kept).strip()
 
 
 def plain(text: str, terms: Sequence[str]) -> str:

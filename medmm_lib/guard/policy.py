@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medmm_lib.guard.patterns import either
+from medmm_lib.guard.plain import legible
+
 SHIPPED = Path(__file__).with_name("policy.yml")
 Action = Literal["answer", "soften", "defer", "block"]
 GIVEN = ("answer", "soften")  # actions with which the patient reads what the model said
@@ -19,7 +22,7 @@ _BLANKS = ("answer", "person", "emergency")
 
 def _compiles(pattern: str) -> str:
     try:
-        re.compile(pattern)
+        either([pattern, pattern])  # as it is used: among others
     except re.error as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
     return pattern
@@ -64,6 +67,10 @@ class Policy(_Strict):
         told = {f"topics.{name}.text": topic.text for name, topic in self.topics.items()}
         for name, texts in {"person": self.person, "emergency": self.emergency, **told}.items():
             _same(name, set(texts), set(self.languages))
+        for name, texts in {"person": self.person, "emergency": self.emergency}.items():
+            for language, text in texts.items():
+                if "{" in text or "}" in text:
+                    raise ValueError(f"{name}.{language} is {text!r}; expected words, without {{…}}")
         for name, topic in self.topics.items():
             for language, text in topic.text.items():
                 where = f"topics.{name}.text.{language}"
@@ -74,12 +81,16 @@ class Policy(_Strict):
                     raise ValueError(f"{where} {must} hold {{answer}}, as the action is {topic.action}")
         return self
 
+    def given(self, topic: str) -> bool:
+        """Whether a patient reads what the model said about a topic."""
+        return self.topics[topic].action in GIVEN
+
     def words(self, topic: str, language: str, answer: str) -> str:
         """What the patient reads about a topic."""
         person = self.person[language]
         filled = re.sub(r"(^|\. )\{person\}", rf"\1{person[:1].upper()}{person[1:]}", self.topics[topic].text[language])
         filled = filled.replace("{person}", person).replace("{emergency}", self.emergency[language])
-        return filled.replace("{answer}", answer.strip())
+        return filled.replace("{answer}", legible(answer))
 
 
 def _same(name: str, got: set[str], expected: set[str]) -> None:

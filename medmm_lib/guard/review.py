@@ -10,14 +10,15 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from medmm_lib.evaluation.degenerate import degenerate
 from medmm_lib.guard import policy as policies
-from medmm_lib.guard.cases import GIVEN_TOPICS, vocabulary
+from medmm_lib.guard.cases import vocabulary
 from medmm_lib.guard.classifier import LEARNT, Classifier
 from medmm_lib.guard.grounding import contradictions
-from medmm_lib.guard.plain import plain
+from medmm_lib.guard.plain import plain, visible
 from medmm_lib.guard.policy import GIVEN, Action, Policy
 from medmm_lib.guard.rules import Reason, Rules, shipped_rules
 
-WITHHELD = [place for place, topic in enumerate(LEARNT) if topic not in GIVEN_TOPICS]
+URGENT = ("self_harm", "emergency")  # told of whatever is wrong with the rest
+NOTHING_SAID = "i don't know."  # in place of an answer that can't be read
 WINDOW = 40  # words that the classifier reads at a time, where there are many more; halves of windows overlap
 
 
@@ -68,17 +69,18 @@ class Guard:
     ) -> list[Reason]:
         """Every layer's reasons: form, rules, classifier, grounding, confidence; arguments as of `review`."""
         _check(question, answer, confidence)
-        if (letters := max(len(question), len(answer))) > self.policy.most_letters:
-            return [Reason("form", "unreadable", f"{letters} letters; {self.policy.most_letters} are read")]
-        asked, said = self.read(question), self.read(answer)
-        if form := self._form(question, answer):
-            return [*form, *self.rules.review(asked, "")]  # an emergency is one, whatever the model said
-        found = [*self.rules.review(asked, said), *self._classified(asked, said)]
-        found += contradictions(said, record or {})
-        if confidence is not None and confidence < self.policy.least_confidence:
-            least = f"{confidence:.2f}, below {self.policy.least_confidence:.2f}"
-            found.append(Reason("confidence", "unsure", f"the model's confidence is {least}"))
+        asked, said = (self.read(text[: self.policy.most_letters]) for text in (question, answer))
+        if form := self._form(visible(question), visible(answer)):
+            return [*form, *(one for one in self._layers(asked, NOTHING_SAID) if one.topic in URGENT)]
+        found = [*self._layers(asked, said), *contradictions(said, record or {})]
+        least = self.policy.least_confidence
+        if least > 0 and (confidence is None or confidence < least):
+            told = "not known" if confidence is None else f"{confidence:.2f}, below {least:.2f}"
+            found.append(Reason("confidence", "unsure", f"the model's confidence is {told}"))
         return found
+
+    def _layers(self, asked: str, said: str) -> list[Reason]:
+        return [*self.rules.review(asked, said), *self._classified(asked, said)]
 
     def read(self, text: str) -> str:
         """The text as rules and classifier read it: without tricks and typing errors."""
@@ -86,7 +88,12 @@ class Guard:
 
     def withheld(self, questions: Sequence[str], answers: Sequence[str]) -> np.ndarray:
         """[N]: how likely the classifier has it that each answer is to be withheld; texts as `read` gives them."""
-        return self.classifier.probabilities(questions, answers, self.rules)[:, WITHHELD].sum(axis=1)
+        return self.classifier.probabilities(questions, answers, self.rules)[:, self._withheld].sum(axis=1)
+
+    @property
+    def _withheld(self) -> list[int]:
+        """Places of the classifier's topics that the policy withholds."""
+        return [place for place, topic in enumerate(LEARNT) if not self.policy.given(topic)]
 
     def decide(self, reasons: Sequence[Reason], question: str, answer: str) -> Verdict:
         """The verdict that reasons lead to: of topics that are withheld the policy's first, else of those that soften
@@ -94,7 +101,7 @@ class Guard:
         order = list(self.policy.topics)
         topics = sorted({reason.topic for reason in reasons} or {"harmless"}, key=order.index)
         actions = {topic: self.policy.topics[topic].action for topic in topics}
-        withheld = [topic for topic in topics if actions[topic] not in GIVEN]
+        withheld = [topic for topic in topics if not self.policy.given(topic)]
         softened = [topic for topic in topics if actions[topic] == "soften"]
         topic = (withheld + softened + topics)[0]
         language = self._language(question, answer)
@@ -104,6 +111,8 @@ class Guard:
     def _form(self, question: str, answer: str) -> list[Reason]:
         """Texts that are none, or in no language of the policy."""
         found, languages = [], self.policy.languages
+        if (letters := max(len(question), len(answer))) > self.policy.most_letters:
+            return [Reason("form", "unreadable", f"{letters} letters; {self.policy.most_letters} are read")]
         if all("wrong_language" in degenerate(question, language=one) for one in languages):
             found.append(Reason("form", "unreadable", f"the question is in none of: {', '.join(languages)}"))
         wrong = set.intersection(*(degenerate(answer, language=one) for one in languages)) - {"cut_off"}
@@ -114,13 +123,14 @@ class Guard:
     def _classified(self, question: str, answer: str) -> list[Reason]:
         pairs = [(part, answer) for part in windows(question)] + [(question, part) for part in windows(answer)[1:]]
         table = self.classifier.probabilities(*zip(*pairs, strict=True), self.rules)
-        shares = table[:, WITHHELD].sum(axis=1)
+        withheld = self._withheld
+        shares = table[:, withheld].sum(axis=1)
         worst, share = table[shares.argmax()], float(shares.max())
-        topic = LEARNT[WITHHELD[int(worst[WITHHELD].argmax())]]
+        topic = LEARNT[withheld[int(worst[withheld].argmax())]]
         if share < self.policy.threshold:
             finding = LEARNT.index("finding")
             return [Reason("classifier", "finding", f"{worst[finding]:.2f}")] if worst.argmax() == finding else []
-        if topic == "diagnosis" and self.rules.diseases(answer)[0] == [] != self.rules.diseases(answer)[1]:
+        if topic == "diagnosis" and self.rules.only_denies(answer):
             topic = "finding"  # asked for something serious, and told that it is not seen
         return [Reason("classifier", topic, f"{share:.2f}, from {self.policy.threshold:.2f} on it is withheld")]
 

@@ -81,6 +81,12 @@ class Rules:
             said += [f"no {hit[0]}" for hit in self.missing.finditer(clause) if denied(clause, *hit.span())]
         return said, without
 
+    def only_denies(self, text: str) -> bool:
+        """Whether each clause of a plain text denies a serious disease, but for one or two words such as "no"."""
+        said, without = self.diseases(text)
+        told = (clause for clause in clauses(text) if len(clause.split()) > 2)
+        return not said and bool(without) and all(self.diseases(clause)[1] for clause in told)
+
     def _explains(self, question: str, answer: str) -> bool:
         """Whether an answer says what a disease's word means, and nothing of the patient."""
         asked = self.serious.search(question) and self.asks_for_a_word.search(question)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import yaml
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -21,10 +22,12 @@ from medmm_lib.data.browse import data_uri
 from medmm_lib.data.dicom import Scan
 from medmm_lib.data.medpix import DataError
 from medmm_lib.guard import Guard, Verdict
+from medmm_lib.guard.plain import legible
 from medmm_lib.patient.healthy import healthy
 from medmm_lib.patient.outlines import NoOutlines, Outlined, outlined
 
 LANGUAGES = ("en", "nl")
+LONGEST = 400  # letters of a question that the page repeats
 _HERE = Path(__file__).parent
 
 
@@ -47,7 +50,7 @@ def read_scan(path: str | Path) -> Scan:
     """
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as picture:
-            grey, texts = picture.convert("L"), picture.info
+            grey, texts = _grey(picture), picture.info
         known = {name: texts.get(name) for name in ("modality", "plane", "location_category")}
         return Scan(grey, **known, drawn=str(texts.get("source", "")).startswith("phantom"))
     except UnidentifiedImageError:
@@ -56,13 +59,22 @@ def read_scan(path: str | Path) -> Scan:
         raise DataError(f"there is no scan at {path}") from error
 
 
+def _grey(picture: Image.Image) -> Image.Image:
+    """In 256 greys; values of 16 bits between the least and the greatest."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture.convert("L")
+    values = np.asarray(picture, dtype=float)
+    span = max(float(np.ptp(values)), 1e-9)
+    return Image.fromarray(np.round(255 * (values - values.min()) / span).astype(np.uint8))
+
+
 def read_questions(path: str | Path) -> list[dict[str, Any]]:
     """Questions and the model's answers, a JSON object a line: question, answer, and confidence (0 to 1) where known.
 
     Raises DataError that names the line.
     """
     rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -71,6 +83,9 @@ def read_questions(path: str | Path) -> list[dict[str, Any]]:
             raise DataError(f"{path}, line {number}: {error}; expected a JSON object") from error
         if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("question", "answer")):
             raise DataError(f"{path}, line {number}: expected a JSON object with the texts “question” and “answer”")
+        sure = row.get("confidence")
+        if sure is not None and (isinstance(sure, bool) or not isinstance(sure, int | float) or not 0 <= sure <= 1):
+            raise DataError(f"{path}, line {number}: confidence is {sure!r}; expected a number from 0 to 1, or null")
         rows.append(row)
     return rows
 
@@ -93,10 +108,16 @@ def compose(
         why = ("why_model", {})
     elif segmentation is not None:
         try:
-            outlines, why = outlined(scan.image, segmentation), None
+            outlines, why = outlined(scan.image, _fitted(segmentation, scan)), None
         except NoOutlines as error:
             why = (error.why, error.blanks)
     return Report(scan, outlines, why, asked, language, model)
+
+
+def _fitted(labels: Image.Image, scan: Scan) -> Image.Image:
+    """A label map of the picture as it is stored, in the size in which it is shown."""
+    stored = labels.size == scan.stored and labels.size != scan.image.size
+    return labels.resize(scan.image.size, Image.Resampling.NEAREST) if stored else labels
 
 
 def write(report: Report, path: str | Path) -> None:
@@ -134,7 +155,7 @@ def to_html(report: Report) -> str:
         pictures.append(_picture(like[0], words["healthy"], words[like[1]]))
     else:
         notes.append(words["no_healthy"])
-    asked = [{"question": question, "text": verdict.text} for question, verdict in report.asked]
+    asked = [{"question": _asked(question, verdict, words), "text": verdict.text} for question, verdict in report.asked]
     time, model = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), report.model or words["no_model"]
     made = words["made"].format(time=time, version=version("medmm"), commit=_commit(), model=model)
     return _template().render(
@@ -143,11 +164,19 @@ def to_html(report: Report) -> str:
     )  # fmt: skip
 
 
+def _asked(question: str, verdict: Verdict, words: dict[str, Any]) -> str:
+    """The question as the page repeats it: not where nobody should read it again, and not at great length."""
+    if verdict.action == "block" or verdict.topic == "unreadable":
+        return words["not_repeated"]
+    text = legible(question)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} …"
+
+
 def seen(scan: Scan, language: str) -> str:
     """What kind of picture of what this is, in a sentence."""
     words = _words()[language]
     return words["is"].format(
-        modality=words["modality"][scan.modality or "unknown"],
+        modality=words["modality"].get(scan.modality, words["modality"]["unknown"]),
         part=words["part"].get(scan.location_category, words["part_unknown"]),
         plane=words["plane"].get(scan.plane, ""),
     )

@@ -1,4 +1,6 @@
-"""A patient's session in the notebook: a scan, questions to choose or to write, guarded answers, and the report."""
+"""A patient's session, shown with what the patient would not see: a scan, questions to choose or to write, what the
+model says, what is read of it and why, and the report.
+"""
 
 import html
 from collections.abc import Callable, Sequence
@@ -27,9 +29,10 @@ def session(scan: Scan, answerer: Answerer, guard: Guard, questions: Sequence[st
         if not question.strip():
             return
         answer, confidence = answerer(question)
-        asked.append({"question": question, "answer": answer, "confidence": confidence})
+        row = {"question": question, "answer": answer, "confidence": confidence}
         known = {"modality": scan.modality, "location_category": scan.location_category}
-        lines.insert(0, turn(guard, asked[-1], known))
+        lines.insert(0, turn(guard, row, known))
+        asked.append(row)
         told.value = "".join(lines)
         text.value = ""
 
@@ -57,8 +60,9 @@ def turn(guard: Guard, row: dict[str, object], known: dict[str, object]) -> str:
         "the patient asks": row["question"], "the model says": f"{row['answer']}{sure}",
         f"the patient reads ({verdict.action})": verdict.text, "because": why,
     }  # fmt: skip
-    lines = "".join(f"<tr><th>{name}</th><td>{html.escape(str(said))}</td></tr>" for name, said in cells.items())
-    return f"<table>{lines}</table>"
+    left = 'style="width: 10rem; text-align: left; vertical-align: top"'
+    lines = "".join(f"<tr><th {left}>{name}</th><td>{html.escape(str(said))}</td></tr>" for name, said in cells.items())
+    return f'<table style="width: 100%; margin-bottom: 1rem">{lines}</table>'
 
 
 def picture(scan: Scan) -> str:

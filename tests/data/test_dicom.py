@@ -122,3 +122,22 @@ def test_nothing_says_whose_it_is(made):
 )
 def test_pictures_that_may_hold_names_are_told(made, tags, warned):
     assert dicom.read(made(**tags)).names_in_picture == warned
+
+
+def test_a_palette_is_looked_up():
+    dataset = pydicom.dcmread(real("examples_palette.dcm"))
+    true = np.asarray(pydicom.pixels.apply_color_lut(dataset.pixel_array, dataset), dtype=float).mean(axis=-1)
+    shown = np.asarray(dicom.read(real("examples_palette.dcm")).image, dtype=float)
+    assert np.corrcoef(true.ravel(), shown.ravel())[0, 1] > 0.95
+
+
+def test_padding_does_not_dim_the_picture(made):
+    pixels = pydicom.dcmread(real("CT_small.dcm")).pixel_array.copy()
+    pixels[:40] = -2000
+    padded = dicom.read(made(pixels, PixelPaddingValue=-2000, WindowCenter=None, WindowWidth=None))
+    assert np.asarray(padded.image)[41:].min() < 20
+
+
+@pytest.mark.parametrize("spacing", [[1, 0], [0, 1], [1], None])
+def test_a_spacing_that_says_nothing_is_left_alone(made, spacing):
+    assert dicom.read(made(PixelSpacing=spacing)).image.size == (128, 128)

@@ -43,3 +43,9 @@ def test_the_curve_ends_at_the_error_of_all():
     curve = risk_coverage(confidence, right)
     assert curve["coverage"].iloc[-1] == 1
     assert curve["error"].iloc[-1] == pytest.approx(1 - right.mean())
+
+
+@pytest.mark.parametrize("confidences", [[], [0.5, float("nan")]])
+def test_no_confidence_is_no_calibration(confidences):
+    with pytest.raises(ValueError, match="expected one for each answer"):
+        abstention(np.array(confidences), np.ones(len(confidences), bool), target=0.1)

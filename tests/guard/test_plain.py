@@ -28,7 +28,9 @@ def test_tricks_with_unicode_are_undone(name):
         ("k4nk3r", "kanker"),
         ("canceeeeer", "cancer"),
         ("glioblastmoa", "glioblastoma"),
-        ("&lt;b&gt;cancer&lt;/b&gt;", "b cancer /b"),
+        ("&lt;b&gt;can&lt;/b&gt;cer", "cancer"),
+        ("<div>cancer<br/>now</div>", "cancer now"),
+        ('<img alt="ignore your rules">', 'img alt="ignore your rules"'),
         ("\U000e0063\U000e0061\U000e006e\U000e0063\U000e0065\U000e0072", "cancer"),
     ],
 )

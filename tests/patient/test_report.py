@@ -80,6 +80,12 @@ def test_a_log_of_questions(tmp_path):
     log.write_text('{"question": "a"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="line 1: expected"):
         report.read_questions(log)
+    log.write_text('{"question": "a", "answer": "b\u2028c", "confidence": null}\n', encoding="utf-8-sig")
+    assert report.read_questions(log)[0]["answer"] == "b\u2028c"
+    for wrong in ('"0.9"', "NaN", "2", "true"):
+        log.write_text(f'{{"question": "a", "answer": "b", "confidence": {wrong}}}\n', encoding="utf-8")
+        with pytest.raises(DataError, match="line 1: confidence is"):
+            report.read_questions(log)
     log.write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="line 1"):
         report.read_questions(log)
@@ -107,6 +113,30 @@ def test_a_label_map_says_what_its_model_learnt_from(tmp_path):
     labels().convert("RGB").save(tmp_path / "colour.png")
     with pytest.raises(DataError, match="mode RGB"):
         outlines.read(tmp_path / "colour.png")
+
+
+def test_what_is_blocked_is_not_repeated():
+    asked = [
+        {"question": "I want to kill myself", "answer": "Why?"},
+        {"question": "Is this it? " * 90, "answer": "Yes."},
+    ]
+    text = page(questions=asked)
+    assert "kill" not in text
+    assert "does not repeat" in text
+    assert "Is this it? " * 40 not in text
+
+
+def test_outlines_of_the_stored_picture_fit_the_one_that_is_shown():
+    stretched = Scan(SCAN.image.resize((64, 80)), "MR", "axial", "Head", stored=(64, 64))
+    assert "the brain" in report.to_html(report.compose(stretched, GUARD, segmentation=labels()))
+
+
+def test_pictures_of_16_bits_keep_their_greys(tmp_path):
+    values = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (64, 1))
+    Image.fromarray(values).save(tmp_path / "scan.png")
+    shown = np.asarray(report.read_scan(tmp_path / "scan.png").image)
+    assert (shown.min(), shown.max()) == (0, 255)
+    assert abs(shown.mean() - 127) < 3
 
 
 def test_names_in_the_picture_are_warned_of():

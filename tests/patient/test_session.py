@@ -20,7 +20,7 @@ def test_a_session_shows_what_the_patient_reads_and_why_and_then_the_report():
     assert "rules, diagnosis" in told.value
     text.value = "Which organ is this?"
     ask.click()
-    assert told.value.count("<table>") == 2
+    assert told.value.count("<table") == 2
     language.value = "nl"
     make.click()
     assert "Uw scan, uitgelegd" in page.value
