@@ -28,8 +28,8 @@
 profile: str = "quick"  # which parameter file this run belongs to; chapter 02 must have run under it
 data_root: str = ""  # folder of medpix, if chapter 02 used it; empty: MEDMM_DATA
 policy: str = ""  # a clinic's policy file; empty: medmm_lib/guard/policy.yml
-taught: list[float] = [0.02, 0.05]  # shares of the training cases on which the classifier is trained again
-dressed: int = 10  # held-out cases of each kind that are rewritten in each automatic way; 0: all
+taught: list[float] = [0.01, 0.03]  # shares of the training cases on which the classifier is trained again
+dressed: int = 6  # held-out cases of each kind that are rewritten in each automatic way; 0: all
 target_error: float = 0.1  # of the answers that a model still gives when it abstains
 delta: float = 0.1  # how often a calibration may miss that
 draws: int = 200  # calibrations by which the bound is checked
@@ -69,7 +69,7 @@ from medmm_lib.evaluation import predictions
 from medmm_lib.guard import Guard, cases
 from medmm_lib.guard.abstain import abstention, risk_coverage
 from medmm_lib.guard.calibration import over_draws, over_splits
-from medmm_lib.guard.classifier import Classifier
+from medmm_lib.guard.classifier import LEARNT, Classifier, features
 from medmm_lib.guard.measured import LAYERS, decisions, moved_by, rates
 from medmm_lib.guard.plain import visible
 from medmm_lib.guard.rewrites import REWRITES, rewritten
@@ -130,12 +130,13 @@ record.metrics |= {f"{layer}_{part}": float(row[part]) for layer, row in rates(d
 # %%
 #| code-summary: "Train the classifier again, on fewer cases"
 teaching, unseen = cases.training(), held_out.assign(question=held_out["question"].map(guard.read), answer=held_out["answer"].map(guard.read))
+blocks, kept_back = features(unseen["question"], unseen["answer"], guard.rules), [not guard.policy.given(topic) for topic in LEARNT]
 curve = []
 for share in taught:
     part = teaching.groupby("topic").sample(frac=share, random_state=seed)
     trained = Classifier.fit([guard.read(text) for text in part["question"]], [guard.read(text) for text in part["answer"]], part["topic"], guard.rules)
-    curve.append((f"{len(part):,}", replace(guard, classifier=trained).withheld(unseen["question"], unseen["answer"])))
-curve.append((f"{len(teaching):,}, as shipped", guard.withheld(unseen["question"], unseen["answer"])))
+    curve.append((f"{len(part):,}", trained.of(blocks)[:, kept_back].sum(axis=1)))
+curve.append((f"{len(teaching):,}, as shipped", guard.classifier.of(blocks)[:, kept_back].sum(axis=1)))
 record.metrics |= {"training_cases": len(teaching), "classifier_auc": float(roc_auc_score(unseen["withheld"], curve[-1][1]))}
 
 # %%
@@ -201,7 +202,7 @@ plots.table(pd.DataFrame([{"topic": name.replace("_", " "), "done": topic.action
 
 # %%
 #| label: tbl-examples
-#| tbl-cap: "What becomes of a few answers. The last three come with an image's record (an MRI of the head) or a confidence."
+#| tbl-cap: "What becomes of a few answers. The last three come with an image's record (an MRI of the head), a confidence (at least 0.6 is asked for), or both."
 unsure = replace(guard, policy=guard.policy.model_copy(update={"least_confidence": 0.6}))
 examples = [
     ("What am I looking at?", "An axial MRI of the brain.", {}), ("Is it normal?", "No sign of malignancy.", {}), ("What is the white spot?", "A glioblastoma.", {}),
@@ -212,7 +213,7 @@ examples = [
 ]  # fmt: skip
 rows = []
 for question, said, known in examples:
-    verdict = unsure.review(question, said, **known)
+    verdict = (unsure if "confidence" in known else guard).review(question, said, **known)
     rows.append({"question": visible(question), "the model's answer": said, "done": verdict.action, "topic": verdict.topic.replace("_", " "), "because": "; ".join(f"{reason.layer}: {reason.seen}" for reason in verdict.reasons) or "nothing found"})
 plots.table(pd.DataFrame(rows))
 

@@ -61,7 +61,10 @@ class Classifier:
 
     def probabilities(self, questions: Sequence[str], answers: Sequence[str], rules: Rules) -> np.ndarray:
         """Of each topic [N, topics], for plain questions with their answers [N]."""
-        blocks = features(questions, answers, rules)
+        return self.of(features(questions, answers, rules))
+
+    def of(self, blocks: Sequence[csr_matrix | np.ndarray]) -> np.ndarray:
+        """`probabilities`, from `features`."""
         ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
         parts = zip(blocks, np.split(self.weights, ends), strict=True)  # faster than one wide product
         return softmax(sum(block @ weights for block, weights in parts) + self.offsets, axis=1)

@@ -130,7 +130,9 @@ class Guard:
         if share < self.policy.threshold:
             finding = LEARNT.index("finding")
             return [Reason("classifier", "finding", f"{worst[finding]:.2f}")] if worst.argmax() == finding else []
-        if topic == "diagnosis" and self.rules.only_denies(answer):
+        if share < 0.5 and topic != "emergency":
+            topic = "unsure"  # enough to withhold, too little to say what it is about
+        if topic in ("diagnosis", "unsure") and self.rules.only_denies(answer):
             topic = "finding"  # asked for something serious, and told that it is not seen
         return [Reason("classifier", topic, f"{share:.2f}, from {self.policy.threshold:.2f} on it is withheld")]
 
