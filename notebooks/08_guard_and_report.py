@@ -66,6 +66,7 @@ from medmm_lib.data import questions
 from medmm_lib.data.asked import with_images
 from medmm_lib.data.dicom import Scan
 from medmm_lib.evaluation import predictions
+from medmm_lib.evaluation.gathered import file_of
 from medmm_lib.guard import Guard, cases
 from medmm_lib.guard.abstain import abstention, risk_coverage
 from medmm_lib.guard.calibration import over_draws, over_splits
@@ -144,7 +145,7 @@ record.metrics |= {"training_cases": len(teaching), "classifier_auc": float(roc_
 folder = paths.artifacts(profile, "02_lora_finetuning")
 model, collator, _ = kept(folder, own)
 named = f"{own['base']}, tuned in chapter 02"
-told = predictions.read(folder / "tuned" / "predictions.jsonl")
+told = predictions.read(file_of(folder / "tuned"))
 parts = medmm_lib.data.load(own["data"], data_root or None)
 side = own["side"] if own["base"] == "embedded" else None
 asked = with_images(parts["test"], questions.without_flags(questions.make(parts), own["removed_flags"])["test"], side=side, without=own["removed_types"])
