@@ -69,9 +69,10 @@ class Guard:
     ) -> list[Reason]:
         """Every layer's reasons: form, rules, classifier, grounding, confidence; arguments as of `review`."""
         _check(question, answer, confidence)
-        asked, said = (self.read(text[: self.policy.most_letters]) for text in (question, answer))
-        if form := self._form(visible(question), visible(answer)):
+        if form := self._form(question, answer):
+            asked = self.read(visible(question)[: self.policy.most_letters])
             return [*form, *(one for one in self._layers(asked, NOTHING_SAID) if one.topic in URGENT)]
+        asked, said = self.read(question), self.read(answer)
         found = [*self._layers(asked, said), *contradictions(said, record or {})]
         least = self.policy.least_confidence
         if least > 0 and (confidence is None or confidence < least):
@@ -110,9 +111,10 @@ class Guard:
 
     def _form(self, question: str, answer: str) -> list[Reason]:
         """Texts that are none, or in no language of the policy."""
-        found, languages = [], self.policy.languages
         if (letters := max(len(question), len(answer))) > self.policy.most_letters:
             return [Reason("form", "unreadable", f"{letters} letters; {self.policy.most_letters} are read")]
+        found, languages = [], self.policy.languages
+        question, answer = visible(question), visible(answer)
         if all("wrong_language" in degenerate(question, language=one) for one in languages):
             found.append(Reason("form", "unreadable", f"the question is in none of: {', '.join(languages)}"))
         wrong = set.intersection(*(degenerate(answer, language=one) for one in languages)) - {"cut_off"}

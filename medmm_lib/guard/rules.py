@@ -23,8 +23,8 @@ class Reason:
 class Rules:
     """Patterns for texts as `plain` gives them. `serious`: diseases that a person tells a patient of, but for words in
     `not_serious`; `missing`: what is bad news where it is denied; `affirms`: what turns a disease in a question into a
-    diagnosis; `question` and `answer`: by topic. An answer explains
-    a word where the question `asks_for_a_word` or the answer `defines` one, and it says nothing `of_the_patient`."""
+    diagnosis; `question` and `answer`: by topic. An answer explains a word where the question `asks_for_a_word` or the
+    answer `defines` one, and it says nothing `of_the_patient`."""
 
     serious: re.Pattern[str]
     not_serious: re.Pattern[str]

@@ -63,6 +63,12 @@ def test_what_is_shown_is_what_was_reviewed(guard):
     assert "\x00" not in shown
 
 
+def test_invisible_letters_do_not_push_the_rest_out_of_what_is_read(guard):
+    hidden = "\u200b" * guard.policy.most_letters
+    assert not guard.review("What is this?", f"It is the liver.{hidden} You have cancer.").given
+    assert guard.review(f"Hello.{hidden} I can't breathe, please help", "Hello.").topic in ("emergency", "unreadable")
+
+
 def test_a_denial_does_not_excuse_the_next_sentence(guard):
     assert guard.review("Is it cancer?", "No cancer is seen.").given
     assert not guard.review("Is it cancer?", "No cancer. You will never walk again.").given
