@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from medmm_lib.data.medpix import DataError
+from medmm_lib.data.loaded import DataError
 from medmm_lib.parameters import ParameterError
 from medmm_lib.results import PromotionError
 
@@ -41,8 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     site.set_defaults(call=_site)
 
     data = commands.add_parser("data", help="look at a data folder").add_subparsers(required=True, metavar="action")
-    check = data.add_parser("check", help="say what is in a MedPix 2.0 folder and what is wrong with it")
-    check.add_argument("root", type=Path, help="the folder that holds Descriptions.json, or its parent")
+    check = data.add_parser("check", help="say what is in a data folder and what is wrong with it")
+    check.add_argument("root", type=Path, help="the folder that holds the source's files, or its parent")
+    check.add_argument("--source", default="medpix", help="medpix, roco or mimic_cxr (default: medpix)")
     check.set_defaults(call=_check)
 
     results = commands.add_parser("results", help="results of record").add_subparsers(required=True, metavar="action")
@@ -79,9 +80,11 @@ def _site(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from medmm_lib.data import medpix
+    from medmm_lib.data import LOADERS
 
-    report = medpix.read(options.root, max_skipped=1.0).report
+    if options.source not in LOADERS:
+        raise DataError(f"unknown source {options.source!r}. There are: {', '.join(LOADERS)}")
+    report = LOADERS[options.source].read(options.root, max_skipped=1.0).report
     print(report)
     return 1 if report.skipped else 0
 

@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import nbformat
@@ -46,12 +46,12 @@ def library_files(source: str) -> list[Path]:
     return sorted(found)
 
 
-def folder_hash(folder: Path) -> str:
-    """A hash of every file below `folder`: names and contents."""
+def files_hash(files: Iterable[tuple[str, Path]], *, by_size: Collection[str] = ()) -> str:
+    """A hash of files: of each its name, as given, and its content, or its size where the suffix is in `by_size`."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = hashlib.sha256(path.read_bytes()).digest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + content)
+    for name, path in sorted(files):
+        content = str(path.stat().st_size).encode() if path.suffix in by_size else path.read_bytes()
+        digest.update(f"{name}\0".encode() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]
 
 

@@ -6,8 +6,8 @@
 | `slake` | BoKelvin/SLAKE | `train.json`, `test.json`, and `imgs/` out of `imgs.zip` |
 | `pmc_vqa` | xmcmic/PMC-VQA | `train_2.csv`, `test_2.csv` (or without `_2`), and `figures/` or `images/` unpacked |
 
-Ultrasound and fluoroscopy are left out, as in the rest of the report. VQA-RAD was made from MedPix: a model that was
-trained on MedPix may have seen its images.
+Ultrasound and fluoroscopy are left out, by the same rules as in ROCO (`medmm_lib.data.named_kind`). VQA-RAD was made
+from MedPix: a model that was trained on MedPix may have seen its images.
 """
 
 import csv
@@ -23,14 +23,14 @@ import pandas as pd
 from datasets import DatasetDict, Features, Image, Value
 from huggingface_hub import snapshot_download
 
-from medmm_lib.data.medpix_files import DataError
+from medmm_lib.data.loaded import DataError
+from medmm_lib.data.named_kind import LEFT_OUT, named_kind
 from medmm_lib.data.schema import to_dataset
 
 FEATURES = Features(
     {name: Value("string") for name in ("question", "answer", "question_id", "image_id", "patient_id", "form", "type")}
     | {"modality": Value("string"), "image": Image()}
 )
-LEFT_OUT = re.compile(r"ultraso|sonogra|doppler|echocardiogra|fluoroscop|barium (?:swallow|meal|enema)", re.IGNORECASE)
 SPLITS = ("train", "test")
 _CLOSED = re.compile(r"\s*(?:yes|no)\b", re.IGNORECASE)
 _MODALITIES = {"CT": "CT", "MRI": "MR", "X-Ray": "XR"}
@@ -75,7 +75,8 @@ def _fetched(name: str, place: str) -> Path:
 
 
 def _left_out(row: Row) -> bool:
-    return any(LEFT_OUT.search(row[name] or "") for name in ("question", "answer", "told"))
+    told = (named_kind(row[name] or "") for name in ("question", "answer", "told"))
+    return any(rule is not None and rule.kind in LEFT_OUT for rule in told)
 
 
 def _complete(row: Row) -> Row:

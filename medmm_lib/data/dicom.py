@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 
-from medmm_lib.data.medpix import DataError
+from medmm_lib.data.loaded import DataError
 
 # DICOM's → the schema's
 MODALITIES = {"CT": "CT", "MR": "MR", "CR": "XR", "DX": "XR", "RG": "XR", "MG": "XR", "US": "US"}

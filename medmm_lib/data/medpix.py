@@ -1,33 +1,25 @@
 """MedPix 2.0 (Siragusa et al. 2024, arXiv:2407.02994), and every folder in its layout.
 
-A folder holds `Case_topic.json`, `Descriptions.json`, `uid_list.json` (the official split) and `images/`. The embedded
+A folder holds `Case_topic.json`, `Descriptions.json`, `uid_list.json` (the official split; in the repository below
+`splitted_dataset/`) and `images/`. The embedded
 phantom data adds `masks/`, `boxes.json` and `labels.json`. Nothing is guessed: a record that can't be trusted is
 skipped and listed with its reason, a placeholder text becomes null and is counted.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
-from PIL import Image
 
 from medmm_lib.data import medpix_vocabulary as vocabulary
-from medmm_lib.data.medpix_files import (
-    CaseRecord,
-    DataError,
-    ImageRecord,
-    check_extras,
-    read_json,
-    read_records,
-    read_splits,
-)
+from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped, broken_picture
+from medmm_lib.data.medpix_files import CaseRecord, ImageRecord, check_extras, read_json, read_records, read_splits
 from medmm_lib.data.schema import NOT_ONE_PLANE, to_dataset
 
-__all__ = ["DataError", "Loaded", "Report", "Skipped", "find", "read"]
-
+FOLDERS = ("medpix-2.0", "MedPix-2-0")  # below the data folder
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLIT_NAMES = {"train": "train", "dev": "validation", "test": "test"}
 # Source and licence by the beginning of a case's U_id; other data states neither, so both are null.
@@ -40,63 +32,25 @@ SOURCES = {
 }
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A record that was left out: the file it stands in, what it is called there, and why."""
-
-    file: str
-    record: str
-    reason: str
-
-
-@dataclass
-class Report:
-    """What a folder holds and what had to be done to it."""
-
-    root: Path
-    images: int = 0
-    cases: int = 0
-    records: int = 0
-    by_split: dict[str, int] = field(default_factory=dict)
-    nulled: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    unmapped: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    marked: Counter[str] = field(default_factory=Counter)
-    skipped: list[Skipped] = field(default_factory=list)
-    note: str | None = None
-
-    def __str__(self) -> str:
-        """The report as lines to print."""
-        splits = ", ".join(f"{name} {count:,}" for name, count in self.by_split.items())
-        lines = [f"{self.root}: {self.cases:,} cases, {self.images:,} images ({splits})"]
-        lines += [f"note: {self.note}"] if self.note else []
-        for title, table in (("placeholders set to null", self.nulled), ("texts in no table, kept", self.unmapped)):
-            for name, texts in sorted(table.items()):
-                examples = ", ".join(f"{text!r} × {count}" for text, count in texts.most_common(6))
-                lines.append(f"{title}: {name} {texts.total():,} ({examples})")
-        if self.marked:
-            lines.append("not one plane: " + ", ".join(f"{kind} {count}" for kind, count in self.marked.most_common()))
-        lines.append(f"skipped records: {len(self.skipped):,} of {self.records:,}")
-        lines += [f"  {skip.file}: {skip.record}: {skip.reason}" for skip in self.skipped]
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A folder's data and the report on it."""
-
-    dataset: DatasetDict
-    report: Report
-
-
 def find(root: Path) -> Path:
-    """The folder with `Descriptions.json`: `root` itself or `root/medpix-2.0`. Raises `DataError` when neither is."""
-    for folder in (root, root / "medpix-2.0"):
+    """The folder with `Descriptions.json`: `root` or one of `FOLDERS` in it. Raises `DataError` for none."""
+    for folder in (root, *(root / name for name in FOLDERS)):
         if (folder / "Descriptions.json").is_file():
             return folder
     raise DataError(
         f"{root} holds no MedPix 2.0: expected Descriptions.json, Case_topic.json, uid_list.json and images/ in it or "
-        "in its folder medpix-2.0"
+        f"in its folder {' or '.join(FOLDERS)}"
     )
+
+
+def files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files that data is read from, with the names under which they count."""
+    single = ("Case_topic.json", "Descriptions.json", "boxes.json", "labels.json")
+    yield from ((name, folder / name) for name in single if (folder / name).is_file())
+    if (splits := _split_file(folder)).is_file():
+        yield "uid_list.json", splits
+    for part in ("images", "masks"):
+        yield from ((f"{part}/{path.name}", path) for path in _pictures(folder / part).values())
 
 
 def read(root: Path, *, max_skipped: float = 0.05, raw: bool = False) -> Loaded:
@@ -114,11 +68,7 @@ def read(root: Path, *, max_skipped: float = 0.05, raw: bool = False) -> Loaded:
     for record in _images(files, cases, split_of, report):
         row = _row(files, record, cases[record.uid], None if raw else report)
         rows[split_of[record.uid]].append(row)
-    _check_share(report, max_skipped)
-    report.by_split = {name: len(part) for name, part in rows.items()}
-    report.images = sum(report.by_split.values())
-    report.cases = len({row["case_id"] for part in rows.values() for row in part})
-    return Loaded(DatasetDict({name: to_dataset(part) for name, part in rows.items()}), report)
+    return Loaded.of(DatasetDict({name: to_dataset(part) for name, part in rows.items()}), report, max_skipped)
 
 
 def _cases(folder: Path, report: Report) -> dict[str, CaseRecord]:
@@ -136,7 +86,7 @@ def _cases(folder: Path, report: Report) -> dict[str, CaseRecord]:
 
 def _splits(folder: Path, report: Report) -> dict[str, str]:
     """Split name by case. A case that `uid_list.json` puts into two splits is in none."""
-    lists = read_splits(folder / "uid_list.json", SPLIT_NAMES)
+    lists = read_splits(_split_file(folder), SPLIT_NAMES)
     membership: dict[str, list[str]] = defaultdict(list)
     for official, name in SPLIT_NAMES.items():
         for uid in dict.fromkeys(lists[official]):
@@ -145,6 +95,12 @@ def _splits(folder: Path, report: Report) -> dict[str, str]:
         if len(names) > 1:
             report.skipped.append(Skipped("uid_list.json", uid, f"stands in {' and '.join(names)}"))
     return {uid: names[0] for uid, names in membership.items() if len(names) == 1}
+
+
+def _split_file(folder: Path) -> Path:
+    """The official split, which MedPix 2.0's repository has in a folder of its own."""
+    own = folder / "splitted_dataset" / "uid_list.json"
+    return own if own.is_file() else folder / "uid_list.json"
 
 
 def _images(
@@ -166,7 +122,9 @@ def _images(
             elif path is None:
                 reason = f"no file images/{record.image}{{{','.join(SUFFIXES)}}}"
             else:
-                reason = _broken(path) or (_broken(mask) if mask else "") or files.wrong_extras(record.image)
+                reason = (
+                    broken_picture(path) or (broken_picture(mask) if mask else "") or files.wrong_extras(record.image)
+                )
                 scaled += path.suffix.lower() != ".png"
         if record is None or reason:
             report.skipped.append(Skipped("Descriptions.json", name, reason or "unreadable"))
@@ -291,25 +249,3 @@ def _age(text: str | None, report: Report | None) -> int | None:
             report.nulled["age"][text] += 1
         return None
     return int(text)
-
-
-def _broken(path: Path) -> str:
-    """Why the picture can't be decoded, or an empty string."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"{path.name} can't be decoded: {error}"
-    return ""
-
-
-def _check_share(report: Report, max_skipped: float) -> None:
-    share = len(report.skipped) / max(report.records, 1)
-    if share > max_skipped:
-        raise DataError(
-            f"{len(report.skipped)} of {report.records} records ({share:.0%}) had to be skipped, more than the "
-            f"{max_skipped:.0%} allowed. First: {report.skipped[0].record}: {report.skipped[0].reason}. "
-            f"`medmm data check {report.root}` lists them all"
-        )
-    if not report.records:
-        raise DataError(f"{report.root} holds no record")

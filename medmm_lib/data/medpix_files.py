@@ -9,11 +9,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from medmm_lib.data import medpix_vocabulary as vocabulary
+from medmm_lib.data.loaded import DataError
 from medmm_lib.data.schema import CHEXPERT_LABELS
-
-
-class DataError(ValueError):
-    """A data folder that can't be used; the message says what was expected and what to do."""
 
 
 class _Strict(BaseModel):

@@ -42,6 +42,7 @@ PLANES = {
     "lateral": "a lateral",
 }
 MODALITIES = {"CT": "a CT scan", "MR": "an MR image", "XR": "an X-ray image", "US": "an ultrasound image"}
+KINDS = MODALITIES | {"NM": "a nuclear medicine image"}  # kinds that an answer can name; a wrong guess names the others
 FINDING_QUESTIONS_PER_IMAGE = 2
 
 _OPEN = {
@@ -127,7 +128,7 @@ def _image_questions(image: dict[str, Any], own_caption: bool) -> Iterator[dict[
 
     for field, phrasings in _OPEN.items():
         if image[field] and not (field == "plane" and image[field] in NOT_ONE_PLANE):
-            answer = MODALITIES[image[field]].partition(" ")[2] if field == "modality" else image[field]
+            answer = KINDS[image[field]].partition(" ")[2] if field == "modality" else image[field]
             yield pair(field, "open", _pick(phrasings, image["image_id"], field), answer)
     for field, choices in (("modality", MODALITIES), ("plane", PLANES)):
         if image[field] in choices:

@@ -50,7 +50,7 @@ FEATURES = Features(
         "image_id": Value("string"),
         "patient_id": Value("string"),
         "case_id": Value("string"),
-        "modality": Value("string"),  # CT, MR, XR, US
+        "modality": Value("string"),  # CT, MR, XR, US, NM (nuclear medicine)
         "sequence": Value("string"),  # MR sequence or CT contrast, such as "T2" or "IV contrast"
         "plane": Value("string"),  # axial, coronal, sagittal, frontal, lateral, or one of NOT_ONE_PLANE
         "location": Value("string"),

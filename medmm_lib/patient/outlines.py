@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from skimage.segmentation import find_boundaries
 
-from medmm_lib.data.medpix import DataError
+from medmm_lib.data.loaded import DataError
 from medmm_lib.data.schema import MASK_CLASSES
 
 # Okabe and Ito 2008: told apart by people who see few colours. In the order of MASK_CLASSES from `body` on.

@@ -20,7 +20,7 @@ from medmm_lib import paths
 from medmm_lib.data import dicom
 from medmm_lib.data.browse import data_uri
 from medmm_lib.data.dicom import Scan
-from medmm_lib.data.medpix import DataError
+from medmm_lib.data.loaded import DataError
 from medmm_lib.guard import Guard, Verdict
 from medmm_lib.guard.plain import legible
 from medmm_lib.patient.healthy import healthy

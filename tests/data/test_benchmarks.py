@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medmm_lib.data import benchmarks
-from medmm_lib.data.medpix_files import DataError
+from medmm_lib.data.loaded import DataError
 
 
 def picture(grey):

@@ -4,7 +4,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from medmm_lib.data import dicom
-from medmm_lib.data.medpix import DataError
+from medmm_lib.data.loaded import DataError
 
 
 def real(name):

@@ -4,7 +4,7 @@ import pytest
 
 import medmm_lib.data
 from medmm_lib.data import medpix, splits
-from medmm_lib.data.medpix import DataError
+from medmm_lib.data.loaded import DataError
 from medmm_lib.data.schema import FEATURES, SPLITS
 from tests.data import layout
 

@@ -9,7 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom.data import get_testdata_file
 
 from medmm_lib.data.dicom import Scan
-from medmm_lib.data.medpix import DataError
+from medmm_lib.data.loaded import DataError
 from medmm_lib.data.schema import MASK_CLASSES
 from medmm_lib.guard import Guard
 from medmm_lib.patient import outlines, report

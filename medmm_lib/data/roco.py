@@ -1,0 +1,258 @@
+"""ROCO (Pelka et al. 2018) and ROCOv2 (Rückert et al. 2024, arXiv:2405.10004): figures of articles, with captions.
+
+Three layouts are read: ROCO's (`train/radiology/captions.txt`, `licences.txt`, `images/`), ROCOv2's from Zenodo
+(`train_captions.csv`, `license_information.csv`, the pictures of its zip files) and ROCOv2's from the hub
+(`data/train-*.parquet`). Ultrasound and fluoroscopy are left out by the rules of `medmm_lib.data.named_kind` and, in
+ROCOv2, by its curated concepts; the report counts what each rule took. Figures of one article are one case: where an
+article stands in several official splits, all of its figures go to the first of training, validation and test.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from datasets import Dataset, DatasetDict, Features, concatenate_datasets
+
+from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped, broken_picture
+from medmm_lib.data.named_kind import LEFT_OUT, named_kind
+from medmm_lib.data.schema import FEATURES, SPLITS, to_dataset
+
+FOLDERS = ("roco", "rocov2")  # below the data folder
+# ROCOv2's curated concepts of modality, by their UMLS number.
+CONCEPTS = {
+    "C0040405": "CT",
+    "C0024485": "MR",
+    "C1306645": "XR",
+    "C0032743": "NM",
+    "C0041618": "US",
+    "C0002978": "fluoroscopy",  # angiogram: of CT or MR where the caption says so
+}
+LICENCE = "of the article: CC BY or CC BY-NC; the collection: CC BY-NC-SA 4.0"
+_FILES = {"train": "train", "validation": "valid", "test": "test"}  # ROCOv2's names of the splits
+_PLANES = {
+    "axial": re.compile(r"\b(?:axial|transverse|transaxial)\b", re.IGNORECASE),
+    "coronal": re.compile(r"\bcoronal\b", re.IGNORECASE),
+    "sagittal": re.compile(r"\b(?:mid|para)?-?sagittal\b", re.IGNORECASE),
+}
+_VIEWS = {
+    "frontal": re.compile(r"\b(?:antero-?posterior|postero-?anterior|frontal|AP|PA)\b"),
+    "lateral": re.compile(r"\blateral\b(?! \w*(?:wall|lobe|part|aspect|side|ventricle))", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A figure as its files tell of it; `picture` is a file, or a place among all pictures of the parquet files."""
+
+    split: str
+    image_id: str
+    caption: str
+    picture: Path | int | None
+    article: str | None = None
+    licence: str | None = None
+    concepts: tuple[str, ...] = ()
+
+
+def find(root: Path) -> Path:
+    """The folder that holds one of the layouts: `root` or one of `FOLDERS` in it. Raises `DataError` for none."""
+    for folder in (root, root / "all_data", *(root / name for name in FOLDERS)):
+        if _layout(folder):
+            return folder
+    raise DataError(
+        f"{root} holds no ROCO: expected train/radiology/captions.txt (ROCO), train_captions.csv with the unpacked "
+        f"pictures (ROCOv2 from Zenodo) or data/train-*.parquet (ROCOv2 from the hub), in it or {' or '.join(FOLDERS)}"
+    )
+
+
+def read(root: Path, *, max_skipped: float = 0.05) -> Loaded:
+    """Read a folder into the schema.
+
+    Raises `DataError` when there is no such folder, when a table lacks a column, and when more than the share
+    `max_skipped` of all records is unreadable or no picture is there.
+    """
+    folder = find(root)
+    report = Report(folder)
+    reader, pictures = {"roco": (_roco, None), "rocov2": (_rocov2, None), "hub": (_hub, _pictures)}[_layout(folder)]
+    figures = _together(list(_kept(reader(folder), report)), report)
+    if not figures:
+        raise DataError(f"{folder} has {report.records:,} captions and no picture to any of them that is kept")
+    stored = pictures(folder) if pictures else None
+    parts = {split: [one for one in figures if one.split == split] for split in SPLITS}
+    return Loaded.of(DatasetDict({split: _dataset(part, stored) for split, part in parts.items()}), report, max_skipped)
+
+
+def files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files that data is read from, with the names under which they count."""
+    layout = _layout(folder)
+    if layout == "roco":
+        for part in (folder / split / "radiology" for split in SPLITS):
+            tables = [part / "captions.txt", part / "licences.txt"]
+            yield from ((str(path.relative_to(folder)), path) for path in [*tables, *part.glob("images/*")])
+        return
+    tables = [
+        *folder.glob("*_captions.csv"),
+        *folder.glob("*_concepts_manual.csv"),
+        *folder.glob("license_information.csv"),
+    ]
+    pictures = folder.glob("data/*.parquet") if layout == "hub" else folder.rglob("*.jpg")
+    yield from ((path.name, path) for path in [*tables, *pictures])
+
+
+def kind_of(caption: str, concepts: tuple[str, ...] = ()) -> tuple[str | None, str]:
+    """The kind of a figure and the rule that tells it: a curated concept, else the caption's words.
+
+    >>> kind_of("Angiogram of the left carotid artery.")
+    ('fluoroscopy', 'names an angiogram taken through a catheter')
+    >>> kind_of("CT angiography of the chest.", ("C0002978",))
+    ('CT', 'names CT')
+    """
+    told = named_kind(caption)
+    curated = next((CONCEPTS[one] for one in concepts if one in CONCEPTS), None)
+    if curated is None or (curated == "fluoroscopy" and told and told.kind in ("CT", "MR")):
+        return (told.kind, told.name) if told else (None, "")
+    return curated, f"has the curated concept {curated}"
+
+
+def _layout(folder: Path) -> str | None:
+    if (folder / "train" / "radiology" / "captions.txt").is_file():
+        return "roco"
+    if (folder / "train_captions.csv").is_file():
+        return "rocov2"
+    return "hub" if any(folder.glob("data/train-*.parquet")) else None
+
+
+def _roco(folder: Path) -> Iterator[_Figure]:
+    for split in SPLITS:
+        part = folder / split / "radiology"
+        licences = _table(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC").set_index("ROCO_ID")
+        pictures = {path.stem: path for path in part.glob("images/*") if path.suffix.lower() in (".jpg", ".png")}
+        for line in (part / "captions.txt").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, caption = (text.strip() for text in line.partition("\t"))
+            known = licences.loc[name] if name in licences.index else None
+            article = known["PMC_ID"].partition("_")[0] if known is not None else None
+            yield _Figure(split, name, caption, pictures.get(name), article, known["CC"] if known is not None else None)
+
+
+def _rocov2(folder: Path) -> Iterator[_Figure]:
+    pictures = {path.stem: path for path in folder.rglob("*.jpg")}
+    yield from _tables(folder, pictures)
+
+
+def _tables(folder: Path, pictures: dict[str, Path]) -> Iterator[_Figure]:
+    known = _articles(folder)
+    for split, name in _FILES.items():
+        concepts = {}
+        if (manual := folder / f"{name}_concepts_manual.csv").is_file():
+            table = _table(manual, "ID", "CUIs")
+            concepts = dict(zip(table["ID"], table["CUIs"].str.split(";").map(tuple), strict=True))
+        for row in _table(folder / f"{name}_captions.csv", "ID", "Caption").itertuples():
+            article, licence = known.get(row.ID, (None, None))
+            yield _Figure(
+                split, row.ID, row.Caption.strip(), pictures.get(row.ID), article, licence, concepts.get(row.ID, ())
+            )
+
+
+def _hub(folder: Path) -> Iterator[_Figure]:
+    known, place = _articles(folder), 0
+    for split in SPLITS:
+        for file in sorted(folder.glob(f"data/{split}-*.parquet")):
+            table = pd.read_parquet(file, columns=["image_id", "caption", "cui"])
+            for row in table.itertuples():
+                article, licence = known.get(row.image_id, (None, None))
+                concepts = tuple(row.cui) if row.cui is not None else ()
+                yield _Figure(split, row.image_id, (row.caption or "").strip(), place, article, licence, concepts)
+                place += 1
+
+
+def _pictures(folder: Path) -> Dataset:
+    """The pictures of all parquet files, in the order in which `_hub` counts them; they stay on disk."""
+    files = [str(file) for split in SPLITS for file in sorted(folder.glob(f"data/{split}-*.parquet"))]
+    return Dataset.from_parquet(files, columns=["image"])
+
+
+def _articles(folder: Path) -> dict[str, tuple[str, str]]:
+    """Article and licence by figure."""
+    if not (folder / "license_information.csv").is_file():
+        return {}
+    table = _table(folder / "license_information.csv", "ID", "PMCID", "Attribution")
+    return dict(zip(table["ID"], zip(table["PMCID"], table["Attribution"], strict=True), strict=True))
+
+
+def _table(path: Path, *columns: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} is missing; it holds the columns {', '.join(columns)}")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").rename(columns=str.strip)
+    if missing := set(columns) - set(table.columns):
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}; found {', '.join(table.columns)}")
+    return table
+
+
+def _kept(figures: Iterator[_Figure], report: Report) -> Iterator[_Figure]:
+    """Figures with a caption and a readable picture that no rule leaves out; the others are counted or listed."""
+    seen: set[str] = set()
+    for figure in figures:
+        report.records += 1
+        kind, rule = kind_of(figure.caption, figure.concepts)
+        problem = "a second record of this figure" if figure.image_id in seen else ""
+        seen.add(figure.image_id)
+        if not problem and kind in LEFT_OUT:
+            report.removed[f"{kind}: {rule}"] += 1
+        elif not problem and figure.picture is None:
+            report.removed["no picture in the folder"] += 1
+        else:
+            if not problem and isinstance(figure.picture, Path):
+                problem = broken_picture(figure.picture, whole=False)
+            if problem:
+                report.skipped.append(Skipped("captions", figure.image_id, problem))
+            else:
+                yield figure
+
+
+def _together(figures: list[_Figure], report: Report) -> list[_Figure]:
+    """The figures, with all of an article in one split."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for figure in figures:
+        splits[figure.article or figure.image_id].add(figure.split)
+    first = {article: min(names, key=SPLITS.index) for article, names in splits.items()}
+    moved = [replace(one, split=first[one.article or one.image_id]) for one in figures]
+    count = sum(new.split != old.split for new, old in zip(moved, figures, strict=True))
+    unknown = sum(figure.article is None for figure in figures)
+    notes = [f"{count:,} figures changed their split: their article stands in several"] if count else []
+    notes += [f"of {unknown:,} figures the article is not known: each counts as a case"] if unknown else []
+    report.note = "; ".join(notes) or None
+    return moved
+
+
+def _dataset(figures: list[_Figure], stored: Dataset | None) -> Dataset:
+    rows = [_row(figure) for figure in figures]
+    if stored is None:
+        return to_dataset(rows)
+    told = to_dataset(rows, Features({name: kind for name, kind in FEATURES.items() if name != "image"}))
+    pictures = stored.select([figure.picture for figure in figures]).flatten_indices()
+    return concatenate_datasets([pictures, told], axis=1).select_columns(list(FEATURES)).cast(FEATURES)
+
+
+def _row(figure: _Figure) -> dict[str, object]:
+    kind, _ = kind_of(figure.caption, figure.concepts)
+    case = figure.article or figure.image_id
+    return dict.fromkeys(FEATURES) | {
+        "image": str(figure.picture),
+        "image_id": figure.image_id,
+        "patient_id": case,
+        "case_id": case,
+        "modality": kind,
+        "plane": _plane(figure.caption, kind),
+        "caption": figure.caption or None,
+        "source": "rocov2" if figure.image_id.startswith("ROCOv2") else "roco",
+        "licence": figure.licence or LICENCE,
+    }
+
+
+def _plane(caption: str, kind: str | None) -> str | None:
+    """The plane that a caption names, where it names one only."""
+    tables = {"CT": _PLANES, "MR": _PLANES, "XR": _VIEWS}.get(kind or "", {})
+    named = [plane for plane, words in tables.items() if words.search(caption)]
+    return named[0] if len(named) == 1 else None
