@@ -41,7 +41,7 @@ longest: int = 16  # tokens of an answer to these
 bert_model: str = ""  # for BERTScore, such as microsoft/deberta-base-mnli; empty: not computed
 judge_server: str = ""  # OpenAI-compatible, such as http://localhost:11434/v1; empty: no judge
 judge_model: str = ""  # the name that the server knows, such as llama3.1
-judge_prompt: str = ""  # file; empty: report/judge_prompt.txt
+judge_prompt: str = ""  # file; empty: report/prompts/judge.txt
 judged_answers: int = 200  # of each model that BERTScore and judge are asked about, drawn at random
 seed: int = 0  # of everything that is drawn
 

@@ -11,6 +11,8 @@ if not torch.cuda.is_available():  # the Triton kernel runs in its interpreter t
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from medmm_lib.data import medpix
+from medmm_lib.data.loaded import DataError
+from tests.chat_server import ChatServer
 
 torch.set_num_threads(1)  # a worker a core: with more threads, small models take ten times as long
 
@@ -44,7 +46,7 @@ def _medpix_root():
     root = os.environ.get("MEDMM_DATA")
     try:
         return root and medpix.find(Path(root))
-    except medpix.DataError:
+    except DataError:
         return None
 
 
@@ -52,3 +54,17 @@ def _medpix_root():
 def medpix_root():
     """The folder that MEDMM_DATA names; for tests marked `data`."""
     return Path(os.environ["MEDMM_DATA"])
+
+
+@pytest.fixture
+def serve():
+    """Starts language model servers that answer with `reply(prompt)`: see `tests.chat_server`."""
+    servers = []
+
+    def start(reply, **how):
+        servers.append(ChatServer(reply, **how))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()

@@ -75,13 +75,24 @@ def read(root: Path, *, max_skipped: float = 0.05) -> Loaded:
     """
     folder = find(root)
     report = Report(folder)
-    reader, pictures = {"roco": (_roco, None), "rocov2": (_rocov2, None), "hub": (_hub, _pictures)}[_layout(folder)]
-    figures = _together(list(_kept(reader(folder), report)), report)
+    layout = _layout(folder)
+    figures = _together(list(_kept(_READERS[layout](folder), report)), report)
     if not figures:
         raise DataError(f"{folder} has {report.records:,} captions and no picture to any of them that is kept")
-    stored = pictures(folder) if pictures else None
+    stored = _pictures(folder) if layout == "hub" else None
     parts = {split: [one for one in figures if one.split == split] for split in SPLITS}
     return Loaded.of(DatasetDict({split: _dataset(part, stored) for split, part in parts.items()}), report, max_skipped)
+
+
+def audit(root: Path, count: int, seed: int) -> pd.DataFrame:
+    """Captions to read, drawn at random, `count` that a rule leaves out and as many that stay: columns `caption`,
+    `kind`, `rule`, `left_out`. Who reads them sees how often the rules are wrong."""
+    folder = find(root)
+    rows = [(figure.caption, *kind_of(figure.caption, figure.concepts)) for figure in _READERS[_layout(folder)](folder)]
+    table = pd.DataFrame(rows, columns=["caption", "kind", "rule"])
+    table["left_out"] = table["kind"].isin(LEFT_OUT)
+    parts = (part.sample(min(count, len(part)), random_state=seed) for _, part in table.groupby("left_out"))
+    return pd.concat(parts, ignore_index=True)
 
 
 def files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -165,6 +176,9 @@ def _hub(folder: Path) -> Iterator[_Figure]:
                 concepts = tuple(row.cui) if row.cui is not None else ()
                 yield _Figure(split, row.image_id, (row.caption or "").strip(), place, article, licence, concepts)
                 place += 1
+
+
+_READERS = {"roco": _roco, "rocov2": _rocov2, "hub": _hub}
 
 
 def _pictures(folder: Path) -> Dataset:
