@@ -40,11 +40,19 @@ def _parser() -> argparse.ArgumentParser:
     site.add_argument("--profile", default="quick", help="whose executed chapters (default: quick)")
     site.set_defaults(call=_site)
 
-    data = commands.add_parser("data", help="look at a data folder").add_subparsers(required=True, metavar="action")
+    data = commands.add_parser("data", help="fetch data, look at a data folder").add_subparsers(
+        required=True, metavar="action"
+    )
     check = data.add_parser("check", help="say what is in a data folder and what is wrong with it")
     check.add_argument("root", type=Path, help="the folder that holds the source's files, or its parent")
     check.add_argument("--source", default="medpix", help="medpix, roco or mimic_cxr (default: medpix)")
     check.set_defaults(call=_check)
+
+    fetch = data.add_parser("fetch", help="bring a public source into a folder, or go on with it")
+    fetch.add_argument("source", help="medpix, roco, vqa-rad, slake or pmc-vqa")
+    fetch.add_argument("--to", type=Path, help="the folder that gets one for the source (default: MEDMM_DATA)")
+    fetch.add_argument("--accept-licence", action="store_true", help="do not ask whether the licence is accepted")
+    fetch.set_defaults(call=_fetch)
 
     results = commands.add_parser("results", help="results of record").add_subparsers(required=True, metavar="action")
     promote = results.add_parser("promote", help="copy a chapter's latest results to report/results")
@@ -87,6 +95,34 @@ def _check(options: argparse.Namespace) -> int:
     report = LOADERS[options.source].read(options.root, max_skipped=1.0).report
     print(report)
     return 1 if report.skipped else 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from medmm_lib.data import fetching
+
+    name, to = options.source.replace("-", "_"), options.to or os.environ.get("MEDMM_DATA")
+    if name == "mimic_cxr":
+        raise DataError(
+            "MIMIC-CXR-JPG comes from PhysioNet, to those who have signed for it: https://physionet.org/content/"
+            "mimic-cxr-jpg. Place its files in the folder mimic-cxr-jpg of MEDMM_DATA"
+        )
+    if name not in fetching.FETCHED:
+        raise DataError(f"unknown source {options.source!r}. There are: {', '.join(fetching.FETCHED)}")
+    if not to:
+        raise DataError("say where to: --to FOLDER, or set MEDMM_DATA")
+    source = fetching.FETCHED[name]
+    print(f"{source.licence}\nFrom {source.place.address} into {Path(to) / source.folder}")
+    if not options.accept_licence and not _agreed("Do you accept this licence? [yes/no] "):
+        raise DataError("nothing was fetched: the licence was not accepted (type yes, or give --accept-licence)")
+    print(f"{name} is in {fetching.fetch(source, Path(to))}")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().casefold() == "yes"
+    except EOFError:  # nobody is there to answer
+        return False
 
 
 def _patient_report(options: argparse.Namespace) -> int:

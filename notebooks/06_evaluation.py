@@ -35,7 +35,7 @@ explained: int = 48  # images whose saliency maps are tested, at most
 curve_images: int = 12  # of these, for deletion and insertion
 curve_steps: int = 6  # of such a curve
 explained_text: str = "caption"  # of 4M: caption, findings or boxes
-benchmarks: list[str] = []  # of vqa_rad, slake and pmc_vqa, from the hub; from a folder, its path after a colon, as in slake:FOLDER
+benchmarks: list[str] = []  # of vqa_rad, slake, pmc_vqa, roco and mimic_cxr, from MEDMM_DATA or the hub; from a folder, its path after a colon, as in slake:FOLDER
 benchmark_questions: int = 500  # of each set that are asked, drawn at random; 0: all
 longest: int = 16  # tokens of an answer to these
 bert_model: str = ""  # for BERTScore, such as microsoft/deberta-base-mnli; empty: not computed
@@ -607,7 +607,7 @@ display(Markdown(f"Our own models have {joined(ours)} weights; what they were tr
 if sets:
     display(Markdown(f"Asked in this run, with scores and controls in @tbl-scores: {joined(one.name for one in sets)}. Ultrasound and fluoroscopy are left out, so these are not the published splits."))
 else:
-    display(Markdown("Our own models stand beside none of these figures: this run asked none of these sets. The parameter `benchmarks` asks the tuned model VQA-RAD, SLAKE or PMC-VQA, from a folder or from the hub, without ultrasound and fluoroscopy."))
+    display(Markdown("Our own models stand beside none of these figures: this run asked none of these sets. The parameter `benchmarks` asks the tuned model VQA-RAD, SLAKE, PMC-VQA, or template questions on ROCO or MIMIC-CXR-JPG, from a folder or from the hub, without ultrasound and fluoroscopy."))
 
 # %% [markdown]
 # ## Limits

@@ -5,6 +5,7 @@
 | `vqa_rad` | flaviagiammarino/vqa-rad | `data/train-*.parquet`, `data/test-*.parquet` |
 | `slake` | BoKelvin/SLAKE | `train.json`, `test.json`, and `imgs/` out of `imgs.zip` |
 | `pmc_vqa` | xmcmic/PMC-VQA | `train_2.csv`, `test_2.csv` (or without `_2`), and `figures/` or `images/` unpacked |
+| `roco`, `mimic_cxr` | `medmm_lib.data` | template questions on the images of a source |
 
 Ultrasound and fluoroscopy are left out, by the same rules as in ROCO (`medmm_lib.data.named_kind`). VQA-RAD was made
 from MedPix: a model that was trained on MedPix may have seen its images.
@@ -13,6 +14,7 @@ from MedPix: a model that was trained on MedPix may have seen its images.
 import csv
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ import pandas as pd
 from datasets import DatasetDict, Features, Image, Value
 from huggingface_hub import snapshot_download
 
+import medmm_lib.data
+from medmm_lib.data import asked, questions
 from medmm_lib.data.loaded import DataError
 from medmm_lib.data.named_kind import LEFT_OUT, named_kind
 from medmm_lib.data.schema import to_dataset
@@ -47,21 +51,36 @@ class Benchmark:
 
 
 def load(name: str, place: str | Path = "") -> Benchmark:
-    """One set, from the folder or hub name `place`, or from where it is published.
+    """One set, from the folder or hub name `place`; else from its folder in `MEDMM_DATA`, or from its own place.
 
     Raises `DataError` for an unknown set and for a folder that does not hold it; the message says what is missing.
     """
+    if name in SOURCES:
+        return _of_source(name, place)
     if name not in READERS:
-        raise DataError(f"unknown question set {name!r}. There are: {', '.join(READERS)}")
+        raise DataError(f"unknown question set {name!r}. There are: {', '.join([*READERS, *SOURCES])}")
     hub, read = READERS[name]
-    folder = Path(place).expanduser() if place else None
-    if folder is None or not folder.is_dir():
+    folder = Path(place or Path(os.environ.get("MEDMM_DATA", ""), name)).expanduser()
+    if not folder.is_dir():
         folder = _fetched(name, str(place) or hub)
     rows = {split: list(read(folder, split)) for split in SPLITS}
     kept = {split: [row for row in part if not _left_out(row)] for split, part in rows.items()}
     removed = sum(map(len, rows.values())) - sum(map(len, kept.values()))
     parts = {split: to_dataset([_complete(row) for row in part], FEATURES) for split, part in kept.items()}
     return Benchmark(DatasetDict(parts), removed)
+
+
+def _of_source(name: str, place: str | Path) -> Benchmark:
+    """Template questions on the images of a source."""
+    loaded = medmm_lib.data.loaded(name, place or None)
+    made = questions.make(loaded.dataset)
+    parts = {}
+    for split in SPLITS:
+        images, columns = loaded.dataset[split], [column for column in FEATURES if column != "modality"]
+        kinds = dict(zip(images["image_id"], images["modality"], strict=True))
+        rows = asked.with_images(images, made[split]).select_columns(columns)
+        parts[split] = rows.add_column("modality", [kinds[image] for image in rows["image_id"]]).cast(FEATURES)
+    return Benchmark(DatasetDict(parts), loaded.report.removed.total())
 
 
 def _fetched(name: str, place: str) -> Path:
@@ -127,6 +146,7 @@ def _pmc_vqa(folder: Path, split: str) -> Iterator[Row]:
             }  # fmt: skip
 
 
+SOURCES = ("roco", "mimic_cxr")  # asked by templates
 READERS: dict[str, tuple[str, Callable[[Path, str], Iterator[Row]]]] = {
     "vqa_rad": ("flaviagiammarino/vqa-rad", _vqa_rad),
     "slake": ("BoKelvin/SLAKE", _slake),

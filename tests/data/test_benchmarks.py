@@ -8,6 +8,7 @@ from PIL import Image
 
 from medmm_lib.data import benchmarks
 from medmm_lib.data.loaded import DataError
+from tests.data.test_roco import roco_folder
 
 
 def picture(grey):
@@ -100,3 +101,10 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
         benchmarks.load("slake")
     with pytest.raises(DataError, match="nowhere"):
         benchmarks.load("slake", tmp_path / "nowhere")
+
+
+def test_a_source_is_asked_by_templates(tmp_path):
+    found = benchmarks.load("roco", roco_folder(tmp_path))
+    assert found.removed == 3
+    assert {row["answer"] for row in found.dataset["test"] if row["type"] == "modality"} == {"MR image"}
+    assert {name for part in found.dataset.values() for name in part.column_names} == set(benchmarks.FEATURES)

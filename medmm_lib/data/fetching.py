@@ -1,0 +1,152 @@
+"""`medmm data fetch`: brings a public source into a folder, checks every file, and goes on where it was stopped."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+import requests
+
+from medmm_lib import paths
+from medmm_lib.data.loaded import DataError
+from medmm_lib.data.remote import TIMEOUT, GitHub, Hub, Place, RemoteFile, Zenodo, session, unreachable
+
+CHUNK = 2**16  # bytes: what is lost of a download that breaks off
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that can be fetched: from where, which files (`*` patterns), into which folder, its licence, and what
+    has to be unpacked: zip file → folder."""
+
+    place: Place
+    folder: str
+    licence: str
+    wanted: tuple[str, ...] = ("*",)
+    unpacked: tuple[tuple[str, str], ...] = ()
+
+
+MEDPIX = ("Case_topic.json", "Descriptions.json", "splitted_dataset/uid_list.json", "images/*.png")
+FETCHED = {
+    "medpix": Source(
+        GitHub("CHILab1/MedPix-2.0", "d3bc431576ec8041114806ec3eb58d75adf45029", "MedPix-2-0"), "medpix-2.0",
+        "MedPix 2.0: no licence is stated with the files; see the terms of the MedPix website before any reuse.",
+        MEDPIX,
+    ),
+    "roco": Source(
+        Zenodo(10821435), "roco",
+        "ROCOv2: CC BY-NC-SA 4.0; each figure is under its article's licence, told in license_information.csv.",
+        ("*_captions.csv", "*_concepts_manual.csv", "license_information.csv", "*_images.zip"),
+        tuple((f"{name}_images.zip", f"{name}_images") for name in ("train", "valid", "test")),
+    ),
+    "vqa_rad": Source(Hub("flaviagiammarino/vqa-rad"), "vqa_rad", "VQA-RAD: CC0 1.0.", ("data/*.parquet",)),
+    "slake": Source(
+        Hub("BoKelvin/SLAKE"), "slake", "SLAKE: CC BY 4.0.",
+        ("train.json", "test.json", "imgs.zip"), (("imgs.zip", ""),),
+    ),
+    "pmc_vqa": Source(
+        Hub("xmcmic/PMC-VQA"), "pmc_vqa", "PMC-VQA: CC BY-SA; figures under their articles' licences.",
+        ("train_2.csv", "test_2.csv", "images_2.zip"), (("images_2.zip", ""),),
+    ),
+}  # fmt: skip
+
+
+def fetch(source: Source, to: Path, told: Callable[[str], None] = print) -> Path:
+    """Bring a source into its folder below `to`; returns that folder.
+
+    The place's listing is the manifest: it is written beside the folder, and every file is checked against it. Files
+    that are there and right are left alone; a file that was cut off goes on where it was; a damaged one is fetched
+    again. Raises `DataError` without a network, for a file that stays wrong, and for a zip file that is broken or has
+    names that lead out of the folder.
+    """
+    folder = to.expanduser() / source.folder
+    files = [file for file in source.place.files() if any(fnmatch(file.path, one) for one in source.wanted)]
+    if not files:
+        raise DataError(f"{source.place.address} lists none of {', '.join(source.wanted)}")
+    manifest = [asdict(file) for file in sorted(files, key=lambda file: file.path)]
+    paths.write_atomically(folder.with_name(f"{folder.name}.manifest.json"), json.dumps(manifest, indent=1))
+    size = sum(file.size for file in files)
+    told(f"{len(files):,} files, {size / 2**20:,.0f} MiB, from {source.place.address}")
+    there = 0
+    for number, file in enumerate(files, 1):
+        there += _have(file, _inside(folder, file.path))
+        if number % 100 == 0 or number == len(files):
+            told(f"{number:,} of {len(files):,} ({there:,} were there)")
+    for name, below in source.unpacked:
+        _unpack(folder / name, folder / below)
+    return folder
+
+
+def _have(file: RemoteFile, path: Path) -> bool:
+    """Make sure that a file is there and right; whether it was."""
+    if path.is_file() and _right(file, path):
+        return True
+    partial = path.with_name(f"{path.name}.part")
+    for _ in range(2):  # a part of another version is found out by its checksum: then from the start
+        _download(file.url, partial, file.size)
+        if _right(file, partial):
+            os.replace(partial, path)
+            return False
+        partial.unlink()
+    raise DataError(f"{file.url} is not what its listing says ({file.checksum}): was it changed on the way?")
+
+
+def _download(url: str, partial: Path, size: int) -> None:
+    """Fetch a file, or the rest of it."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    have = partial.stat().st_size if partial.is_file() else 0
+    if have >= size > 0:
+        return
+    try:
+        rest = {"Range": f"bytes={have}-"} if have else {}
+        with session().get(url, stream=True, timeout=TIMEOUT, headers=rest) as answer:
+            answer.raise_for_status()
+            with partial.open("ab" if answer.status_code == 206 else "wb") as out:
+                for chunk in answer.iter_content(CHUNK):
+                    out.write(chunk)
+    except requests.RequestException as error:
+        raise DataError(unreachable(url, error)) from error
+
+
+def _right(file: RemoteFile, path: Path) -> bool:
+    kind, _, digest = file.checksum.partition(":")
+    if path.stat().st_size != file.size:
+        return False
+    if kind == "git":
+        return _hashed(path, hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)) == digest
+    return _hashed(path, hashlib.new(kind, usedforsecurity=False)) == digest if kind else True
+
+
+def _hashed(path: Path, digest: "hashlib._Hash") -> str:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of a file in a folder. Raises `DataError` for a name that leads out of it."""
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name:
+        raise DataError(f"{name!r} leads out of {folder}: nothing was written")
+    return folder / pure
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack what is not there yet; the archive stays, so that the next fetch finds it."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for item in _files(packed):
+                target = _inside(folder, item.filename)
+                if not target.is_file() or target.stat().st_size != item.file_size:
+                    paths.write_atomically(target, packed.read(item))
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{archive} is no whole zip file ({error}): remove it and fetch again") from error
+
+
+def _files(packed: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+    return (item for item in packed.infolist() if not item.is_dir())
