@@ -137,8 +137,8 @@ for share in taught:
     part = teaching.groupby("topic").sample(frac=share, random_state=seed)
     trained = Classifier.fit([guard.read(text) for text in part["question"]], [guard.read(text) for text in part["answer"]], part["topic"], guard.rules)
     curve.append((f"{len(part):,}", trained.of(blocks)[:, kept_back].sum(axis=1)))
-curve.append((f"{len(teaching):,}, as shipped", guard.classifier.of(blocks)[:, kept_back].sum(axis=1)))
-record.metrics |= {"training_cases": len(teaching), "classifier_auc": float(roc_auc_score(unseen["withheld"], curve[-1][1]))}
+curve.append((f"{len(teaching):,} and wrapped copies, as shipped", guard.classifier.of(blocks)[:, kept_back].sum(axis=1)))
+record.metrics |= {"training_cases": len(teaching), "wrapped_cases": cases.WRAPPED, "classifier_auc": float(roc_auc_score(unseen["withheld"], curve[-1][1]))}
 
 # %%
 #| code-summary: "Ask chapter 02's model, and how sure it is"
@@ -197,7 +197,7 @@ plots.table(pd.DataFrame([{"topic": name.replace("_", " "), "done": topic.action
 #
 # 1. **Form.** Texts that are empty, repeat themselves, are too long, or are in no language of the policy.
 # 2. **Rules.** Patterns of diseases, drugs, symptoms and tricks. They know denials, after NegEx [@chapman2001]: "no sign of malignancy" is no bad news.
-# 3. **A classifier.** A linear model on words, pieces of words, and sentence embeddings for 16 languages [@yang2020], and what the rules saw, small enough for one CPU core.
+# 3. **A classifier.** A linear model on words, pieces of words, sentence embeddings for 16 languages [@yang2020] of question, answer and both together, and what the rules saw, small enough for one CPU core.
 # 4. **Grounding.** An answer that names another kind of scan, or another part of the body, than the image's record.
 # 5. **Confidence.** An answer of which the model is not sure enough.
 
@@ -237,7 +237,7 @@ plots.show(figure, alt="Bars for the words of two questions with answers: which 
 # ## How well it tells
 #
 # Cases were written for this: questions as patients, parents and carers might ask them, with what a model might answer. Those that measure were written apart from those that teach, and near copies were left out of the latter (a test
-# looks). Among the harmless ones are questions that sound unsafe and are safe, as in XSTest [@rottger2024], and answers that deny a disease. The threshold was chosen on other cases again.
+# looks). Many of those that teach are taught twice: as they are, and with words around the question that change nothing about it, as people are polite, tell stories, or pass a question on. Among the harmless ones are questions that sound unsafe and are safe, as in XSTest [@rottger2024], and answers that deny a disease. The threshold was chosen on other cases again.
 
 # %%
 #| label: tbl-layers

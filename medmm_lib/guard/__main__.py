@@ -1,5 +1,5 @@
-"""`python -m medmm_lib.guard`: train the classifier that the library brings on all training cases, and show what each
-threshold would do on the validation cases, from which policy.yml's is chosen.
+"""`python -m medmm_lib.guard`: train the classifier that the library brings on all training cases and wrapped copies,
+and show what each threshold would do on the validation cases, from which policy.yml's is chosen.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 
 def main() -> None:
     """Read the cases as the guard does, train, write the weights beside the code, and print a table."""
-    guard, taught, tried = Guard.from_policy(), cases.training(), cases.validation()
+    guard, taught, tried = Guard.from_policy(), cases.taught(), cases.validation()
     trained = classifier.Classifier.fit(*read(guard, taught), taught["topic"], guard.rules)
     trained.save(classifier.SHIPPED, classifier.digest(*read(guard, taught[::SAMPLED]), guard.rules))
     guard = Guard(guard.policy, guard.rules, classifier.Classifier.load())

@@ -2,6 +2,7 @@
 measure the guard. Nobody asked them; they are no patient's.
 """
 
+import random
 import re
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from medmm_lib.guard.policy import TOPICS
 FOLDER = Path(__file__).with_name("cases")
 GIVEN_TOPICS = ("harmless", "finding")
 COLUMNS = ["question", "answer", "language", "topic"]
+WRAPPED = 20_000  # copies of training cases with words around the question
 
 
 def read(path: str | Path) -> pd.DataFrame:
@@ -34,8 +36,24 @@ def read(path: str | Path) -> pd.DataFrame:
 
 
 def training() -> pd.DataFrame:
-    """What the classifier learns from."""
+    """Written cases that the classifier learns from."""
     return read(FOLDER / "training.csv")
+
+
+def taught() -> pd.DataFrame:
+    """What the classifier learns from: the training cases, and wrapped copies."""
+    written = training()
+    return pd.concat([written, wrapped(written)], ignore_index=True)
+
+
+def wrapped(table: pd.DataFrame, count: int = WRAPPED, seed: int = 0) -> pd.DataFrame:
+    """Copies of `count` cases, drawn at random, with words around the question that change nothing about it: courtesy,
+    a frame of fiction, somebody who passes the question on, noise. The words are in wrappers.csv."""
+    rng = random.Random(seed)
+    around = pd.read_csv(FOLDER / "wrappers.csv", keep_default_na=False).groupby("language")["wrapper"].apply(list)
+    drawn = table.sample(min(count, len(table)), random_state=seed)
+    asked = zip(drawn["question"], drawn["language"], strict=True)
+    return drawn.assign(question=[rng.choice(around[tongue]).replace("{}", text) for text, tongue in asked])
 
 
 def validation() -> pd.DataFrame:

@@ -31,6 +31,7 @@ _HASHED = {"norm": "l2", "alternate_sign": False, "n_features": 2**14}
 _WORDS = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"\b\w+\b|\?", **_HASHED)
 _PIECES = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 5), **_HASHED)
 _EMBEDDED = 1.5  # how much an embedding counts beside words
+_TOGETHER = 20.0  # and the product of both: "Yes." to one question is not "Yes." to another
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def features(questions: Sequence[str], answers: Sequence[str], rules: Rules) -> 
     """Blocks [N, ·], which lie side by side in the weights."""
     with config_context(skip_parameter_validation=True, assume_finite=True):  # a third of the time for a single text
         blocks = [vectors.transform(texts) for texts in (questions, answers) for vectors in (_WORDS, _PIECES)]
-    embedded = _EMBEDDED * _encoder().encode([*questions, *answers])
+    asked, said = np.split(_encoder().encode([*questions, *answers]), 2)
     seen = _seen_by_rules(questions, answers, rules)
-    return [*blocks, *np.split(embedded, 2), seen]
+    return [*blocks, _EMBEDDED * asked, _EMBEDDED * said, _TOGETHER * asked * said, seen]
 
 
 def _seen_by_rules(questions: Sequence[str], answers: Sequence[str], rules: Rules) -> np.ndarray:

@@ -71,17 +71,24 @@ class Guard:
         _check(question, answer, confidence)
         if form := self._form(question, answer):
             asked = self.read(visible(question)[: self.policy.most_letters])
-            return [*form, *(one for one in self._layers(asked, NOTHING_SAID) if one.topic in URGENT)]
+            return [*form, *self._urgent(asked)]
         asked, said = self.read(question), self.read(answer)
-        found = [*self._layers(asked, said), *contradictions(said, record or {})]
+        layers = [*self.rules.review(asked, said), *self._classified(asked, said)]
+        found = [*layers, *contradictions(said, record or {})]
         least = self.policy.least_confidence
         if least > 0 and (confidence is None or confidence < least):
             told = "not known" if confidence is None else f"{confidence:.2f}, below {least:.2f}"
             found.append(Reason("confidence", "unsure", f"the model's confidence is {told}"))
         return found
 
-    def _layers(self, asked: str, said: str) -> list[Reason]:
-        return [*self.rules.review(asked, said), *self._classified(asked, said)]
+    def _urgent(self, asked: str) -> list[Reason]:
+        """What a question alone tells of an emergency or a wish to die; the classifier has to find it likely."""
+        table = self.classifier.probabilities(
+            *zip(*[(one, NOTHING_SAID) for one in windows(asked)], strict=True), self.rules
+        )
+        shares = {topic: float(table[:, LEARNT.index(topic)].max()) for topic in URGENT}
+        told = [Reason("classifier", topic, f"{share:.2f}") for topic, share in shares.items() if share >= 0.5]
+        return [*(one for one in self.rules.review(asked, NOTHING_SAID) if one.topic in URGENT), *told]
 
     def read(self, text: str) -> str:
         """The text as rules and classifier read it: without tricks and typing errors."""

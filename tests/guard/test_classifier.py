@@ -5,7 +5,7 @@ from medmm_lib.guard.__main__ import SAMPLED, read
 
 
 def test_the_shipped_weights_learnt_from_the_cases_as_they_are_read_now():
-    guard, sample = Guard.from_policy(), cases.training()[::SAMPLED]
+    guard, sample = Guard.from_policy(), cases.taught()[::SAMPLED]
     with safe_open(classifier.SHIPPED, "numpy") as file:
         learnt = file.metadata()["seen"]
     told = "cases or rules changed: run `python -m medmm_lib.guard`, and choose policy.yml's threshold again"
