@@ -27,13 +27,24 @@
 # %% tags=["parameters"]
 #| code-summary: "Parameters and their defaults"
 profile: str = "quick"  # which parameter file this run belongs to
-data: str = "phantom"  # phantom, medpix
-data_root: str = ""  # folder of MedPix 2.0; empty: the folder that MEDMM_DATA names
+data: str = "phantom"  # phantom, medpix, roco or mimic_cxr
+data_root: str = ""  # folder of the data, or of the folders of several sources; empty: the one that MEDMM_DATA names
+others: list[str] = ["roco", "mimic_cxr"]  # sources that are shown beside it, where their folders are there
+audited: int = 0  # captions to read of those that ROCO's rules leave out, and as many of those that stay
 split: str = "official"  # official, stratified
 validation_cases: int = 25  # of the stratified split
 test_cases: int = 25  # of the stratified split
 removed_flags: list[str] = ["volumetric", "measurement", "history", "long_answer", "answer_given_away", "filler", "not_visual"]  # quality flags whose pairs are left out
-llm_questions: str = ""  # folder with questions that a language model wrote; empty: none. Relative to data_root
+engines: list[str] = ["template"]  # whose pairs go into the data set: template, llm
+llm_server: str = ""  # address of an OpenAI-compatible server, such as http://localhost:11434/v1; empty: none is asked
+llm_model: str = ""  # the name by which the server knows the model
+llm_prompts: int = 0  # prompts of each split at most; 0: one for each image, two for each topic text
+llm_tokens: int = 400  # of a reply, at most
+llm_timeout: float = 120.0  # seconds, for one try
+llm_retries: int = 5  # after failures that may pass
+llm_at_once: int = 4  # prompts under way at a time
+llm_prices: list[float] = [0.0, 0.0]  # euros for a million tokens of prompts, and of replies
+llm_texts: str = "report/llm_phantom"  # folder of questions that a language model wrote before; empty: none. Relative to data_root, of phantom data to the project
 push_to_hub: str = ""  # repository to upload the question data set to (private), such as user/name; empty: no upload
 studies: list[str] = []  # none in this chapter
 seed: int = 0  # of the stratified split
@@ -47,8 +58,9 @@ parameters = read(globals())
 # %% [markdown]
 # ## Prerequisites
 #
-# None: the phantom data is made on the spot. For MedPix 2.0, download it from its repository and set `MEDMM_DATA` to its
-# folder; then `medmm run --profile medpix --only 01_data_preparation`.
+# None: the phantom data is made on the spot. For MedPix 2.0: `medmm data fetch medpix --to FOLDER`, set `MEDMM_DATA` to that
+# folder, then `medmm run --profile medpix --only 01_data_preparation`. `medmm data fetch` brings ROCO and public question sets,
+# too; MIMIC-CXR-JPG comes from PhysioNet, to those who have signed for it.
 
 # %%
 #| code-summary: "Imports"
@@ -56,9 +68,11 @@ import inspect
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
@@ -66,16 +80,19 @@ from instant_clip_tokenizer import Tokenizer
 from IPython.display import HTML, Markdown, display
 
 import medmm_lib.data
-from medmm_lib import paths, plots, results
-from medmm_lib.data import browse, export, llm_text, medpix, quality, questions, schema, splits
+from medmm_lib import chat, paths, plots, results
+from medmm_lib.data import browse, export, llm_questions, llm_text, medpix, quality, questions, roco, schema, splits
+from medmm_lib.data.loaded import DataError
+from medmm_lib.data.pair_statistics import statistics
 
 datasets.disable_progress_bars()
 CHAPTER = "01_data_preparation"
+if not engines or set(engines) - {"template", "llm"} or ("llm" in engines and not llm_server):
+    raise ValueError(f"engines is {engines}; expected template, llm or both, and for llm an llm_server")
 
 # %%
 #| code-summary: "Read the data and split it"
-folder = medmm_lib.data.folder(data, data_root or None)
-loaded = medpix.read(folder)
+loaded = medmm_lib.data.loaded(data, data_root or None)
 report = loaded.report
 fingerprint = medmm_lib.data.fingerprint(data, data_root or None)
 record = results.RunRecord(CHAPTER, parameters, data={"name": data, "fingerprint": fingerprint, "note": report.note})
@@ -93,11 +110,17 @@ images = pd.concat([dataset[name].remove_columns(["image", "mask", "labels"]).to
 
 # %%
 #| code-summary: "Write the questions, audit the split"
-raw_pairs = questions.make(dataset)
+made_by = {"template": questions.make(dataset)}
+if llm_server:
+    server = chat.Server(llm_server, llm_model, max_tokens=llm_tokens, timeout=llm_timeout, retries=llm_retries, at_once=llm_at_once)
+    written = llm_questions.write(dataset, server, paths.artifacts(profile, CHAPTER) / "replies.sqlite", most=llm_prompts)
+    made_by["llm"] = written.questions
+raw_pairs = datasets.DatasetDict({part: datasets.concatenate_datasets([made_by[engine][part] for engine in engines]) for part in schema.SPLITS})
 pairs, moved = questions.keep_shared_topics_in_training(raw_pairs)
 kept = questions.without_flags(pairs, removed_flags)
 
-before = splits.leakage_counts(resplit(medpix.read(folder, raw=True).dataset)) | {"topic text": splits.leakage_counts(raw_pairs)["topic text"]}
+as_it_comes = medpix.read(report.root, raw=True).dataset if data not in ("roco", "mimic_cxr") else loaded.dataset
+before = splits.leakage_counts(resplit(as_it_comes)) | {"topic text": splits.leakage_counts(raw_pairs)["topic text"]}
 after = splits.leakage_counts(dataset) | {"topic text": splits.leakage_counts(kept)["topic text"]}
 unseen, held_out = splits.unseen_conditions(dataset)
 
@@ -132,7 +155,7 @@ plots.box(f"""
   {results.number(m['nulled_texts'])} placeholder texts became null.
 - The split leaks {m['leaks_before']} texts as it comes and {m['leaks_after']} after repair.
 - {unseen} of {held_out} validation and test cases have a diagnosis that no training case has.
-- Templates make {results.number(m['pairs_made'])} question/answer pairs; {results.number(m['pairs_kept'])} pass the quality flags.{phantom_note}
+- {' and '.join({'template': 'Templates', 'llm': 'a language model'}[engine] for engine in engines).capitalize()} make {results.number(m['pairs_made'])} question/answer pairs; {results.number(m['pairs_kept'])} pass the quality flags.{phantom_note}
 """, "callout-tip", title="Takeaway")
 
 # %% [markdown]
@@ -213,6 +236,42 @@ Markdown(
     + ", ".join(f"{name} {count:,}" for name, count in planes.items())
     + f". {m['not_one_plane']} images are montages, 3D reconstructions, photographs or drawings and are marked as such."
 )
+
+# %% [markdown]
+# ## What each source adds
+#
+# Every source is read into the same schema and can be mixed with others by weight ([chapter 03](03_fourm_pretraining.ipynb)). MedPix 2.0 [@siragusa2024] has cases with captions and literature, ROCO [@pelka2018; @ruckert2024] figures of
+# articles with their captions, MIMIC-CXR-JPG [@johnson2019] chest X-ray images with reports and 14 labels [@irvin2019].
+# Ultrasound and fluoroscopy are left out, by rules on what a caption names first; each rule says how many figures it took.
+
+# %%
+#| label: tbl-sources
+#| tbl-cap: "What each source adds, as read in this run."
+def described(name, one):
+    """A row on one source."""
+    every = pd.concat([one.dataset[part].select_columns(["modality", "caption", "findings", "topic", "labels"]).to_pandas() for part in schema.SPLITS])
+    texts = ", ".join(f"{field} {every[field].notna().mean():.0%}" for field in ("caption", "findings", "topic") if every[field].notna().any())
+    kinds_of = every["modality"].fillna("not known").value_counts()
+    record.metrics.update({f"source_{name}_images": one.report.images, f"source_{name}_cases": one.report.cases, f"source_{name}_left_out": one.report.removed.total()})
+    return {"source": name, "images": f"{one.report.images:,}", "cases": f"{one.report.cases:,}", "kinds of image": ", ".join(f"{kind} {count:,}" for kind, count in kinds_of.items()), "texts": texts, "left out": "; ".join(f"{rule} {count:,}" for rule, count in one.report.removed.most_common()) or "nothing"}
+
+
+here = {data: loaded}
+for name in others:
+    with suppress(DataError):  # its folder is not there
+        here[name] = medmm_lib.data.loaded(name, data_root or None)
+plots.table(pd.DataFrame([described(name, one) for name, one in here.items()]))
+
+# %%
+#| echo: false
+absent = [name for name in others if name not in here]
+if absent:
+    display(Markdown(f"Not in this run, as their folders are not there: {', '.join(absent)}."))
+if audited and "roco" in here:
+    display(Markdown("Captions to read: who reads them sees how often ROCO's rules are wrong."))
+    display(plots.table(roco.audit(here["roco"].report.root, audited, seed)))
+else:
+    display(Markdown("How often the rules are wrong was counted on captions of ROCO that were read: see the [journal](../journal/2026-11-23-more-sources.qmd). With `audited`, a run shows captions to read."))
 
 # %% [markdown]
 # ## Looking at cases
@@ -317,12 +376,14 @@ else:
 Markdown(text)
 
 # %% [markdown]
-# ## Questions that a language model wrote
+# ## Questions that a language model writes
 #
-# The parser reads `Q:`/`A:` text as Llama-style models write it, with numbers, bold marks and filler around it.
+# The engine `llm` asks a model on any OpenAI-compatible server (Ollama, vLLM, `transformers serve`), with prompts that are files in `report/prompts`: one for an image, of which the caption and the other fields are told, and two for a topic
+# text, for beginners and for experts. Replies are kept by a hash of what decides them, so that a run that was stopped asks for what is missing only. The parser reads `Q:`/`A:` text as Llama-style models write it, with numbers, bold marks and
+# filler around it.
 
 # %%
-written = """Here are the question-answer pairs:
+reply = """Here are the question-answer pairs:
 
 **Q1:** Which side is the mass on?
 A: Left
@@ -331,28 +392,84 @@ Q: How large is the mass?
 A: 3 x 2 cm
 
 Let me know if you'd like me to generate more!"""
-example = llm_text.parse(written)
+example = llm_text.parse(reply)
 Markdown("Found: " + "; ".join(f"“{q}” → “{a}”" for q, a in example.pairs) + ". Left over: " + "; ".join(f"“{line}”" for line in example.left_over) + ".")
 
 # %%
-pair_sets = {"templates": [(row["image_id"], row["question"], row["answer"], row["kind"]) for part in pairs.values() for row in part]}
-llm_folder = Path(data_root or os.environ.get("MEDMM_DATA", ".")).expanduser() / llm_questions
-if llm_questions and not llm_folder.is_dir():
-    display(Markdown(f"There is no folder `{llm_questions}` beside the data: no questions of a language model were read."))
-for path in sorted(llm_folder.glob("*.json")) if llm_questions else []:
+#| code-summary: "Read what was written before"
+def triples(parts):
+    return [(row["image_id"], row["question"], row["answer"], row["kind"]) for part in parts.values() for row in part]
+
+
+pair_sets = {"templates": triples(made_by["template"])}
+if llm_server:
+    pair_sets[Path(llm_model).name] = triples(made_by["llm"])
+    reasons, seconds = Counter(one.reason for one in written.aside), sum(one.seconds for one in written.replies) / llm_at_once
+    record.metrics |= {
+        "llm_prompts": len(written.replies), "llm_pairs": sum(made_by["llm"].num_rows.values()), "llm_aside": len(written.aside),
+        "llm_retries": sum(one.retries for one in written.replies), "llm_tokens": sum(one.tokens for one in written.replies),
+        "llm_tokens_per_s": sum(one.tokens for one in written.replies) / max(seconds, 1e-9), "llm_euros": written.cost(*llm_prices),
+    }
+    lines = "".join(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in written.aside)
+    paths.write_atomically(paths.artifacts(profile, CHAPTER) / "aside.jsonl", lines)
+    display(Markdown(
+        f"{llm_model} was asked {m['llm_prompts']} prompts and wrote {m['llm_pairs']} pairs: {m['llm_tokens_per_s']:.0f} tokens a second, {m['llm_retries']} tries again, {m['llm_euros']:.2f} euros. Kept aside in `aside.jsonl`: "
+        + (", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "nothing") + "."
+    ))
+llm_folder = (paths.ROOT if data == "phantom" else Path(data_root or os.environ.get("MEDMM_DATA", ".")).expanduser()) / llm_texts
+if llm_texts and not llm_folder.is_dir():
+    display(Markdown(f"There is no folder `{llm_texts}`: no questions that were written before were read."))
+for path in sorted(llm_folder.glob("*.json")) if llm_texts else []:
     texts = json.loads(path.read_text(encoding="utf-8"))
     read_texts = [(text["image_id"], llm_text.parse(text["qa_pairs"])) for text in texts]
     pair_sets[path.stem] = [(image, q, a, "image") for image, found in read_texts for q, a in found.pairs]
     record.metrics |= {"llm_texts": len(texts), "llm_texts_without_pairs": sum(not found.pairs for _, found in read_texts)}
-for path in sorted(llm_folder.glob("*.csv")) if llm_questions else []:
+for path in sorted(llm_folder.glob("*.csv")) if llm_texts else []:
     table = pd.read_csv(path, keep_default_na=False)
     names = table["image_id"].map(lambda name: Path(name).stem)
     pair_sets[path.stem] = list(zip(names, table["question"], table["answer"], ["image"] * len(table), strict=True))
 if "llm_texts" in record.metrics:
     display(Markdown(
-        f"Read {results.number(m['llm_texts'])} texts of a language model; the parser found no pair in {m['llm_texts_without_pairs']} of them. "
-        "Files of pairs were read as they are: each pair names an image, but many ask about the case or its literature."
+        f"Read {results.number(m['llm_texts'])} texts that a language model wrote before; the parser found no pair in {m['llm_texts_without_pairs']} of them. "
+        "Files of pairs are read as they are: each pair names an image, but many ask about the case or its literature."
     ))
+
+# %% [markdown]
+# ### Templates against a language model
+#
+# Templates repeat a few phrasings and are right as far as the fields are. A model phrases questions anew, and can invent. Here is what each made of the same image.
+
+# %%
+#| label: tbl-side
+#| tbl-cap: "Left: what a language model wrote; right: what templates made from the caption and the fields, for the same image. The model is a very small one, with 135 million parameters: it shows the form, not what a large model can do."
+if data == "phantom":
+    models = [name for name in pair_sets if name != "templates"]
+    both = [image for image in dict.fromkeys(image for image, _, _, kind in pair_sets[models[0]] if kind == "image")] if models else []
+
+    def lines_of(name, image):
+        return " ".join(f"Q: {q} A: {a}" for one, q, a, _ in pair_sets[name] if one == image)
+
+    shown = [{f"by {models[0]}": lines_of(models[0], image), "by templates": lines_of("templates", image)} for image in both[:4]]
+    display(plots.table(pd.DataFrame(shown)) if shown else Markdown("No language model wrote about these images."))
+else:
+    display(Markdown("Examples are shown from phantom data only: run the quick profile."))
+
+# %%
+#| label: tbl-writers
+#| tbl-cap: "Image questions by writer: length, variety, and how often the question holds its answer word for word. The measures of variety depend on the number of pairs, so they are taken on equally many of each, drawn at random."
+about_images = {name: [(q, a) for _, q, a, kind in rows if kind == "image"] for name, rows in pair_sets.items()}
+about_images = {name: rows for name, rows in about_images.items() if rows}
+drawn = min(1000, *map(len, about_images.values()))
+rows = []
+for name, made in about_images.items():
+    few = [made[place] for place in np.random.default_rng(seed).permutation(len(made))[:drawn]]
+    numbers = statistics(few)
+    record.metrics |= {f"{name}_{part}": value for part, value in numbers.items()}
+    rows.append({
+        "writer": name, "pairs": f"{len(made):,}", "drawn": drawn, "words of a question": f"{numbers['question_words']:.0f}", "of an answer": f"{numbers['answer_words']:.0f}", "distinct questions": f"{numbers['distinct_questions']:.0%}",
+        "distinct pairs of words": f"{numbers['distinct_2']:.0%}", "openings in 100 questions": f"{numbers['openings']:.0f}", "answer in the question": f"{numbers['answer_in_question']:.1%}",
+    })
+plots.table(pd.DataFrame(rows))
 
 # %% [markdown]
 # ## What was removed and why
@@ -471,5 +588,5 @@ display(
 # %% [markdown]
 # ## What's next
 #
-# The chapters that train read this data set. Bring your own data by writing a folder in MedPix 2.0's layout and copying
+# The chapters that train read the same sources; [chapter 03](03_fourm_pretraining.ipynb) mixes several by weight. Bring your own data by writing a folder in MedPix 2.0's layout and copying
 # `params/medpix/01_data_preparation.yml`.
