@@ -111,10 +111,13 @@ def _fetch(options: argparse.Namespace) -> int:
     if not to:
         raise DataError("say where to: --to FOLDER, or set MEDMM_DATA")
     source = fetching.FETCHED[name]
-    print(f"{source.licence}\nFrom {source.place.address} into {Path(to) / source.folder}")
+    print(f"{source.licence}\nFrom {source.place.address} into {Path(to).expanduser() / source.folder}")
     if not options.accept_licence and not _agreed("Do you accept this licence? [yes/no] "):
         raise DataError("nothing was fetched: the licence was not accepted (type yes, or give --accept-licence)")
-    print(f"{name} is in {fetching.fetch(source, Path(to))}")
+    try:
+        print(f"{name} is in {fetching.fetch(source, Path(to))}")
+    except OSError as error:
+        raise DataError(f"{error}. What is already there stays, and the same command goes on") from error
     return 0
 
 

@@ -21,15 +21,15 @@
 # **Question.** What can a model learn radiology question answering from, and how is it kept from being tested on what it has
 # already seen?
 #
-# One loader reads MedPix 2.0 [@siragusa2024] and the embedded phantom data into one schema. This chapter shows what is
+# Every source has a loader, and all give one schema: MedPix 2.0 [@siragusa2024] and others, or the embedded phantom data. This chapter shows what is
 # in the data, splits it by patient, audits the split, writes question/answer pairs and says which of them it removes and why.
 
 # %% tags=["parameters"]
 #| code-summary: "Parameters and their defaults"
 profile: str = "quick"  # which parameter file this run belongs to
-data: str = "phantom"  # phantom, medpix, roco or mimic_cxr
+data: str = "phantom"  # phantom, medpix or roco
 data_root: str = ""  # folder of the data, or of the folders of several sources; empty: the one that MEDMM_DATA names
-others: list[str] = ["roco", "mimic_cxr"]  # sources that are shown beside it, where their folders are there
+others: list[str] = []  # sources that are shown beside it, where their folders are there: medpix, roco, mimic_cxr
 audited: int = 0  # captions to read of those that ROCO's rules leave out, and as many of those that stay
 split: str = "official"  # official, stratified
 validation_cases: int = 25  # of the stratified split
@@ -59,7 +59,7 @@ parameters = read(globals())
 # ## Prerequisites
 #
 # None: the phantom data is made on the spot. For MedPix 2.0: `medmm data fetch medpix --to FOLDER`, set `MEDMM_DATA` to that
-# folder, then `medmm run --profile medpix --only 01_data_preparation`. `medmm data fetch` brings ROCO and public question sets,
+# folder, then `medmm run --profile medpix --only 01_data_preparation`. `medmm data fetch` brings ROCOv2 and public question sets,
 # too; MIMIC-CXR-JPG comes from PhysioNet, to those who have signed for it.
 
 # %%
@@ -83,10 +83,12 @@ import medmm_lib.data
 from medmm_lib import chat, paths, plots, results
 from medmm_lib.data import browse, export, llm_questions, llm_text, medpix, quality, questions, roco, schema, splits
 from medmm_lib.data.loaded import DataError
-from medmm_lib.data.pair_statistics import statistics
+from medmm_lib.data.pair_statistics import pair_statistics
 
 datasets.disable_progress_bars()
 CHAPTER = "01_data_preparation"
+if data == "mimic_cxr":
+    raise ValueError("data is mimic_cxr, which is credentialed: it is shown beside another source (others), not written out again or sent to a model")
 if not engines or set(engines) - {"template", "llm"} or ("llm" in engines and not llm_server):
     raise ValueError(f"engines is {engines}; expected template, llm or both, and for llm an llm_server")
 
@@ -119,7 +121,7 @@ raw_pairs = datasets.DatasetDict({part: datasets.concatenate_datasets([made_by[e
 pairs, moved = questions.keep_shared_topics_in_training(raw_pairs)
 kept = questions.without_flags(pairs, removed_flags)
 
-as_it_comes = medpix.read(report.root, raw=True).dataset if data not in ("roco", "mimic_cxr") else loaded.dataset
+as_it_comes = medmm_lib.data.LOADERS.get(data, medpix).read(report.root, raw=True).dataset
 before = splits.leakage_counts(resplit(as_it_comes)) | {"topic text": splits.leakage_counts(raw_pairs)["topic text"]}
 after = splits.leakage_counts(dataset) | {"topic text": splits.leakage_counts(kept)["topic text"]}
 unseen, held_out = splits.unseen_conditions(dataset)
@@ -154,7 +156,7 @@ plots.box(f"""
 - {results.number(m['images'])} images of {results.number(m['cases'])} cases come through; {m['skipped_records']} records were skipped and
   {results.number(m['nulled_texts'])} placeholder texts became null.
 - The split leaks {m['leaks_before']} texts as it comes and {m['leaks_after']} after repair.
-- {unseen} of {held_out} validation and test cases have a diagnosis that no training case has.
+- {f'{unseen} of {held_out} validation and test cases have a diagnosis that no training case has.' if held_out else 'No diagnoses come with this data.'}
 - {' and '.join({'template': 'Templates', 'llm': 'a language model'}[engine] for engine in engines).capitalize()} make {results.number(m['pairs_made'])} question/answer pairs; {results.number(m['pairs_kept'])} pass the quality flags.{phantom_note}
 """, "callout-tip", title="Takeaway")
 
@@ -184,7 +186,7 @@ plots.table(pd.concat([published, ours]))
 #| label: fig-regions
 #| fig-cap: "Images by body region and modality."
 #| fig-alt: "Bars of the number of images in each body region, one colour a modality."
-counts = images.fillna({"location_category": "not given"}).groupby(["location_category", "modality"]).size().reset_index(name="images")
+counts = images.fillna({"location_category": "not given", "modality": "not known"}).groupby(["location_category", "modality"]).size().reset_index(name="images")
 counts["location_category"] = counts["location_category"].str.replace(" and ", "<br>and ")
 figure = px.bar(counts, y="location_category", x="images", color="modality", labels={"location_category": "", "images": "Images", "modality": ""})
 figure.update_yaxes(categoryorder="total ascending")
@@ -211,7 +213,7 @@ figure = px.histogram(patients.dropna(subset="age"), x="age", color="sex", nbins
 figure.update_yaxes(title="Patients")
 plots.show(
     figure,
-    alt=f"Ages from {patients['age'].min():.0f} to {patients['age'].max():.0f} years, median {patients['age'].median():.0f}; "
+    alt="No patient has an age." if patients["age"].isna().all() else f"Ages from {patients['age'].min():.0f} to {patients['age'].max():.0f} years, median {patients['age'].median():.0f}; "
     f"{int(patients['age'].isna().sum())} of {len(patients):,} patients have no age.",
 )
 
@@ -250,16 +252,18 @@ Markdown(
 def described(name, one):
     """A row on one source."""
     every = pd.concat([one.dataset[part].select_columns(["modality", "caption", "findings", "topic", "labels"]).to_pandas() for part in schema.SPLITS])
-    texts = ", ".join(f"{field} {every[field].notna().mean():.0%}" for field in ("caption", "findings", "topic") if every[field].notna().any())
+    texts = ", ".join(f"{field} {every[field].notna().mean():.0%}" for field in ("caption", "findings", "topic", "labels") if every[field].notna().any())
     kinds_of = every["modality"].fillna("not known").value_counts()
     record.metrics.update({f"source_{name}_images": one.report.images, f"source_{name}_cases": one.report.cases, f"source_{name}_left_out": one.report.removed.total()})
-    return {"source": name, "images": f"{one.report.images:,}", "cases": f"{one.report.cases:,}", "kinds of image": ", ".join(f"{kind} {count:,}" for kind, count in kinds_of.items()), "texts": texts, "left out": "; ".join(f"{rule} {count:,}" for rule, count in one.report.removed.most_common()) or "nothing"}
+    return {"source": name, "images": f"{one.report.images:,}", "cases": f"{one.report.cases:,}", "kinds of image": ", ".join(f"{kind} {count:,}" for kind, count in kinds_of.items()), "texts and labels": texts, "left out": "; ".join(f"{rule} {count:,}" for rule, count in one.report.removed.most_common()) or "nothing"}
 
 
 here = {data: loaded}
 for name in others:
-    with suppress(DataError):  # its folder is not there
-        here[name] = medmm_lib.data.loaded(name, data_root or None)
+    with suppress(DataError):
+        medmm_lib.data.folder(name, data_root or None)  # is it there?
+        here[name] = None
+here = {name: one or medmm_lib.data.loaded(name, data_root or None) for name, one in here.items()}
 plots.table(pd.DataFrame([described(name, one) for name, one in here.items()]))
 
 # %%
@@ -267,11 +271,13 @@ plots.table(pd.DataFrame([described(name, one) for name, one in here.items()]))
 absent = [name for name in others if name not in here]
 if absent:
     display(Markdown(f"Not in this run, as their folders are not there: {', '.join(absent)}."))
+elif not others:
+    display(Markdown("This run reads no other source: the parameter `others` names them."))
 if audited and "roco" in here:
     display(Markdown("Captions to read: who reads them sees how often ROCO's rules are wrong."))
     display(plots.table(roco.audit(here["roco"].report.root, audited, seed)))
 else:
-    display(Markdown("How often the rules are wrong was counted on captions of ROCO that were read: see the [journal](../journal/2026-11-23-more-sources.qmd). With `audited`, a run shows captions to read."))
+    display(Markdown("How often the rules on captions are wrong was counted by reading some of ROCO's: see the [journal](../journal/2026-11-23-more-sources.qmd). With `audited`, a run shows captions to read."))
 
 # %% [markdown]
 # ## Looking at cases
@@ -300,7 +306,7 @@ rows = [(name, texts.total(), ", ".join(f"{text} ({count})" for text, count in t
 plots.table(pd.DataFrame(rows, columns=["field", "texts", "most frequent"]))
 
 # %%
-lines = [f"- `{skip.record}` in `{skip.file}`: {skip.reason}" for skip in report.skipped]
+lines = [f"- `{skip.record}` in `{skip.file}`: {skip.reason}" for skip in report.skipped[:20]] + (["- …"] if len(report.skipped) > 20 else [])
 unmapped = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in report.unmapped.items()) or "none"
 Markdown(
     f"{len(report.skipped)} of {results.number(report.records)} records were skipped. Planes and sequences that the vocabulary does not "
@@ -463,7 +469,7 @@ drawn = min(1000, *map(len, about_images.values()))
 rows = []
 for name, made in about_images.items():
     few = [made[place] for place in np.random.default_rng(seed).permutation(len(made))[:drawn]]
-    numbers = statistics(few)
+    numbers = pair_statistics(few)
     record.metrics |= {f"{name}_{part}": value for part, value in numbers.items()}
     rows.append({
         "writer": name, "pairs": f"{len(made):,}", "drawn": drawn, "words of a question": f"{numbers['question_words']:.0f}", "of an answer": f"{numbers['answer_words']:.0f}", "distinct questions": f"{numbers['distinct_questions']:.0%}",
@@ -487,6 +493,7 @@ Markdown(inspect.getdoc(quality.flags).partition("\n\n")[2])
 # %%
 #| label: tbl-flags
 #| tbl-cap: "Share of the pairs that carry each flag, and of those that carry any. A pair can carry several."
+pair_sets = {name: rows for name, rows in pair_sets.items() if rows}
 captions = images.dropna(subset="caption").set_index("image_id")["caption"].to_dict()
 shares = {}
 for name, rows in pair_sets.items():
@@ -558,8 +565,8 @@ Markdown(
 # %% [markdown]
 # ## Controls and limits
 #
-# - No longitudinal data: a patient has one case. Whether a finding has grown can't be asked.
-# - The images come from the habits of a few hospitals. Nothing here says how a model does elsewhere.
+# - No longitudinal data: each case stands for itself. Whether a finding has grown can't be asked.
+# - Images come from the habits of those who made and chose them. Nothing here says how a model does elsewhere.
 # - One slice stands for a volume. Montages and 3D reconstructions are marked, not taken apart.
 # - Template questions are as varied as their templates. The flags are rules: they miss paraphrases and can be wrong.
 # - The phantom data is a test bed with known truth. No result on it is a medical result.

@@ -179,7 +179,7 @@ optional = {}
 if bert_model:
     optional["BERTScore"] = lambda rows: bert_scores(rows["prediction"].tolist(), rows["reference"].tolist(), bert_model)
 if judge_server:
-    optional["judge"] = lambda rows: judged(*(rows[part].tolist() for part in ("question", "reference", "prediction")), server=judge_server, model=judge_model, prompt=Path(judge_prompt or PROMPT))
+    optional["judge"] = lambda rows: judged(*(rows[part].tolist() for part in ("question", "reference", "prediction")), server=judge_server, model=judge_model, prompt=Path(judge_prompt or PROMPT), kept=paths.artifacts(profile, CHAPTER) / "verdicts.sqlite")
 opinions = []
 for one in answered + sets:
     few = np.sort(np.random.default_rng(seed).permutation(len(one.rows))[:judged_answers])

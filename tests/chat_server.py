@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Answers with `reply(prompt)`, after `seconds`; `failures` is a list of status codes to answer with first."""
+    """Answers with `reply(prompt)`, a text, a status or a whole body, after `seconds`, a number or a function of the
+    prompt; `failures` is a list of status codes to answer with first."""
 
     daemon_threads = True
 
@@ -29,10 +30,12 @@ class _Handler(BaseHTTPRequestHandler):
         prompt = body["messages"][0]["content"]
         self.server.got.append(body)
         self.server.asked[prompt] += 1
-        time.sleep(self.server.seconds)
+        time.sleep(self.server.seconds(prompt) if callable(self.server.seconds) else self.server.seconds)
         if self.server.failures:
             return self._send(self.server.failures.pop(0), {"error": {"message": "not now"}})
         text = self.server.reply(prompt)
+        if isinstance(text, dict):  # whatever a server may send
+            return self._send(200, text)
         if isinstance(text, int):
             return self._send(text, {"error": {"message": f"no: {text}"}})
         finish = "length" if text.endswith("…") else "stop"

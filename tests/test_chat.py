@@ -10,6 +10,11 @@ def texts(replies):
     return [reply.text for reply in replies]
 
 
+def stored(kept):
+    with sqlite3.connect(kept) as store:
+        return store.execute("SELECT count(*) FROM replies").fetchone()[0]
+
+
 def test_replies_come_in_the_order_of_the_prompts_and_count_their_tokens(serve):
     server = serve(str.upper)
     replies = chat.ask([f"prompt {n}" for n in range(20)], Server(server.url, "m", at_once=8))
@@ -48,19 +53,52 @@ def test_a_prompt_that_the_server_refuses_is_told_and_not_stored(serve, tmp_path
         assert server.asked == {"a": 1, "long": times, "b": 1}
 
 
-def test_a_prompt_that_takes_too_long_is_refused(serve):
+def test_a_prompt_that_takes_too_long_fails(serve):
     server = serve(str.upper, seconds=1.0)
     [reply] = chat.ask(["a"], Server(server.url, "m", timeout=0.2, retries=1))
-    assert reply.finish == "refused"
+    assert reply.finish == "failed"
     assert "timed out" in reply.text
     assert server.asked == {"a": 2}
 
 
-def test_a_server_that_refuses_everything_ends_it(serve):
-    server = serve(lambda prompt: 400)
-    with pytest.raises(ChatError, match=f"refused {chat.MOST_REFUSED} prompts in a row.*no: 400"):
-        chat.ask([str(n) for n in range(100)], Server(server.url, "m"))
+@pytest.mark.parametrize(("status", "finish"), [(400, "refused"), (500, "failed")])
+def test_a_server_that_answers_nothing_ends_it(serve, status, finish):
+    server = serve(lambda prompt: status)
+    with pytest.raises(ChatError, match=rf"answered none of {chat.MOST_REFUSED} prompts in a row.*no: {status}"):
+        chat.ask([str(n) for n in range(100)], Server(server.url, "m", retries=0))
     assert len(server.got) < 30
+
+
+def test_many_refused_prompts_do_not_end_a_run_that_was_answered_before(serve, tmp_path):
+    server = serve(lambda prompt: prompt.upper() if len(prompt) == 1 else 400)
+    prompts = [str(n) for n in range(45)]
+    for _ in range(2):
+        replies = chat.ask(prompts, Server(server.url, "m"), tmp_path / "kept.sqlite")
+        assert [reply.finish for reply in replies] == ["stop"] * 10 + ["refused"] * 35
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"choices": []},
+        {"choices": None, "error": {"message": "no"}},
+        {"choices": [{"index": 0, "message": None}]},
+        {"choices": [{"index": 0, "message": {"role": "assistant", "content": [{"type": "text"}]}}]},
+    ],
+)
+def test_a_reply_of_another_form_fails_and_the_others_stay(serve, body):
+    server = serve(lambda prompt: body if prompt == "odd" else prompt.upper())
+    replies = chat.ask(["a", "odd", "b"], Server(server.url, "m"))
+    assert [reply.finish for reply in replies] == ["stop", "failed", "stop"]
+    assert "no reply of an OpenAI-compatible server" in replies[1].text
+
+
+def test_a_reply_without_counts_counts_nothing(serve):
+    message = {"role": "assistant", "content": "A"}
+    server = serve(lambda prompt: {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
+    [reply] = chat.ask(["a"], Server(server.url, "m"))
+    assert (reply.text, reply.prompt_tokens, reply.tokens) == ("A", 0, 0)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -69,13 +107,21 @@ def test_a_server_that_does_not_serve_us_ends_it_and_nothing_is_lost(serve, tmp_
     server = serve(lambda prompt: prompt.upper() if next(served) < 5 else status)
     kept = tmp_path / "kept.sqlite"
     with pytest.raises(
-        ChatError, match=r"Is the server up.*new replies are in .*kept.sqlite, and the same run goes on"
+        ChatError, match=r"Is the server up.*5 new replies are in .*kept.sqlite, and the same run goes on"
     ):
         chat.ask([str(n) for n in range(40)], Server(server.url, "m", at_once=2), kept)
-    with sqlite3.connect(kept) as store:
-        assert store.execute("SELECT count(*) FROM replies").fetchone()[0] >= 3
+    assert stored(kept) == 5
     server.reply = str.upper
     assert texts(chat.ask([str(n) for n in range(40)], Server(server.url, "m"), kept)) == [str(n) for n in range(40)]
+
+
+def test_what_is_under_way_when_it_ends_is_kept(serve, tmp_path):
+    server = serve(
+        lambda prompt: 404 if prompt == "0" else prompt.upper(), seconds=lambda prompt: 0.5 * (prompt != "0")
+    )
+    with pytest.raises(ChatError, match="4 new replies are in"):
+        chat.ask([str(n) for n in range(40)], Server(server.url, "m", at_once=5), tmp_path / "kept.sqlite")
+    assert stored(tmp_path / "kept.sqlite") == 4
 
 
 def test_no_server_is_told():

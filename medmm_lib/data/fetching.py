@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -64,11 +65,12 @@ def fetch(source: Source, to: Path, told: Callable[[str], None] = print) -> Path
     names that lead out of the folder.
     """
     folder = to.expanduser() / source.folder
-    files = [file for file in source.place.files() if any(fnmatch(file.path, one) for one in source.wanted)]
-    if not files:
-        raise DataError(f"{source.place.address} lists none of {', '.join(source.wanted)}")
-    manifest = [asdict(file) for file in sorted(files, key=lambda file: file.path)]
-    paths.write_atomically(folder.with_name(f"{folder.name}.manifest.json"), json.dumps(manifest, indent=1))
+    files = _wanted(source)
+    manifest = json.dumps([asdict(file) for file in sorted(files, key=lambda file: file.path)], indent=1)
+    beside = folder.with_name(f"{folder.name}.manifest.json")
+    if beside.is_file() and beside.read_text(encoding="utf-8") != manifest:
+        told(f"{source.place.address} has changed since it was fetched")
+    paths.write_atomically(beside, manifest)
     size = sum(file.size for file in files)
     told(f"{len(files):,} files, {size / 2**20:,.0f} MiB, from {source.place.address}")
     there = 0
@@ -81,13 +83,23 @@ def fetch(source: Source, to: Path, told: Callable[[str], None] = print) -> Path
     return folder
 
 
+def _wanted(source: Source) -> list[RemoteFile]:
+    """The files that the place lists, for each pattern at least one."""
+    listed = list(source.place.files())
+    needed = [*source.wanted, *(name for name, _ in source.unpacked)]
+    if missing := [one for one in needed if not any(fnmatch(file.path, one) for file in listed)]:
+        raise DataError(f"{source.place.address} lists no {', '.join(missing)}: it is not what this version expects")
+    return [file for file in listed if any(fnmatch(file.path, one) for one in source.wanted)]
+
+
 def _have(file: RemoteFile, path: Path) -> bool:
     """Make sure that a file is there and right; whether it was."""
     if path.is_file() and _right(file, path):
         return True
     partial = path.with_name(f"{path.name}.part")
     for _ in range(2):  # a part of another version is found out by its checksum: then from the start
-        _download(file.url, partial, file.size)
+        if not (partial.is_file() and _right(file, partial)):
+            _download(file.url, partial, file.size)
         if _right(file, partial):
             os.replace(partial, path)
             return False
@@ -96,14 +108,16 @@ def _have(file: RemoteFile, path: Path) -> bool:
 
 
 def _download(url: str, partial: Path, size: int) -> None:
-    """Fetch a file, or the rest of it."""
+    """Fetch a file, or the rest of it. A server that knows no such rest sends the whole."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     have = partial.stat().st_size if partial.is_file() else 0
-    if have >= size > 0:
-        return
+    if have >= size:
+        partial.unlink(missing_ok=True)
+        have = 0
+    # Bytes as they are: the rest of a compressed answer is no rest of the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        rest = {"Range": f"bytes={have}-"} if have else {}
-        with session().get(url, stream=True, timeout=TIMEOUT, headers=rest) as answer:
+        with session().get(url, stream=True, timeout=TIMEOUT, headers=headers) as answer:
             answer.raise_for_status()
             with partial.open("ab" if answer.status_code == 206 else "wb") as out:
                 for chunk in answer.iter_content(CHUNK):
@@ -118,7 +132,7 @@ def _right(file: RemoteFile, path: Path) -> bool:
         return False
     if kind == "git":
         return _hashed(path, hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)) == digest
-    return _hashed(path, hashlib.new(kind, usedforsecurity=False)) == digest if kind else True
+    return _hashed(path, hashlib.new(kind, usedforsecurity=False)) == digest
 
 
 def _hashed(path: Path, digest: "hashlib._Hash") -> str:
@@ -132,21 +146,17 @@ def _inside(folder: Path, name: str) -> Path:
     """The path of a file in a folder. Raises `DataError` for a name that leads out of it."""
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in name:
-        raise DataError(f"{name!r} leads out of {folder}: nothing was written")
+        raise DataError(f"{name!r} leads out of {folder}")
     return folder / pure
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack what is not there yet; the archive stays, so that the next fetch finds it."""
+    """Unpack what is not there or is not what the archive holds; the archive stays for the next fetch."""
     try:
         with zipfile.ZipFile(archive) as packed:
-            for item in _files(packed):
-                target = _inside(folder, item.filename)
-                if not target.is_file() or target.stat().st_size != item.file_size:
+            items = [(item, _inside(folder, item.filename)) for item in packed.infolist() if not item.is_dir()]
+            for item, target in items:
+                if not target.is_file() or zlib.crc32(target.read_bytes()) != item.CRC:
                     paths.write_atomically(target, packed.read(item))
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive} is no whole zip file ({error}): remove it and fetch again") from error
-
-
-def _files(packed: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    return (item for item in packed.infolist() if not item.is_dir())
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{archive} is no whole zip file ({error}), as its place has it") from error

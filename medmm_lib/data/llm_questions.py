@@ -7,7 +7,6 @@ aside with the reason, so that nothing disappears.
 
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +36,8 @@ class Aside(NamedTuple):
 
 @dataclass
 class Written:
-    """Pairs by split, in the columns of `medmm_lib.data.questions`; what was kept aside; and what it took."""
+    """Pairs by split, in the columns of `medmm_lib.data.questions`; what was kept aside; a reply for each different
+    prompt."""
 
     questions: DatasetDict
     aside: list[Aside]
@@ -80,7 +80,9 @@ def write(dataset: DatasetDict, server: chat.Server, kept: Path, *, prompts: Pat
         caption = captions.get(request.shared.get("image_id"))
         for number, pair in enumerate(_pairs(request, reply, aside), 1):
             rows[request.split].append(_row(request, number, *pair, caption) | {"engine": f"llm: {server.model}"})
-    return Written(DatasetDict({split: to_dataset(part, FEATURES) for split, part in rows.items()}), aside, replies)
+    asked_for = dict(zip((one.prompt for one in requests), replies, strict=True))  # equal prompts are asked once
+    made = DatasetDict({split: to_dataset(part, FEATURES) for split, part in rows.items()})
+    return Written(made, aside, list(asked_for.values()))
 
 
 def _row(request: _Request, number: int, question: str, answer: str, caption: str | None) -> dict[str, Any]:
@@ -120,8 +122,8 @@ def _spread(requests: list[_Request], most: int) -> list[_Request]:
 
 def _pairs(request: _Request, reply: chat.Reply, aside: list[Aside]) -> list[tuple[str, str]]:
     """The usable pairs of a reply; the rest goes `aside`."""
-    if reply.finish == "refused":
-        aside.append(Aside(request.about, "the server refused the prompt", reply.text))
+    if not reply.answered:
+        aside.append(Aside(request.about, f"the server {reply.finish}", reply.text))
         return []
     parsed = llm_text.parse(reply.text)
     if not parsed.pairs:
@@ -129,15 +131,13 @@ def _pairs(request: _Request, reply: chat.Reply, aside: list[Aside]) -> list[tup
         return []
     aside += [Aside(request.about, "belongs to no pair", line) for line in parsed.left_over]
     pairs = parsed.pairs
-    if reply.finish == "length":
+    if reply.finish != "stop" and reply.text.split()[-2:] == pairs[-1][1].split()[-2:]:
         *pairs, last = pairs
         aside.append(Aside(request.about, "cut off", " ".join(last)))
-    asked: Counter[str] = Counter()
-    kept = []
+    kept: dict[str, tuple[str, str]] = {}
     for question, answer in pairs:
-        asked[question.casefold()] += 1
-        if asked[question.casefold()] > 1:
+        if question.casefold() in kept:
             aside.append(Aside(request.about, "asked twice", f"{question} {answer}"))
         else:
-            kept.append((question, answer))
-    return kept
+            kept[question.casefold()] = (question, answer)
+    return list(kept.values())

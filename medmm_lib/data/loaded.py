@@ -70,7 +70,7 @@ class Loaded:
             raise DataError(
                 f"{len(report.skipped)} of {report.records} records ({share:.0%}) had to be skipped, more than the "
                 f"{max_skipped:.0%} allowed. First: {report.skipped[0].record}: {report.skipped[0].reason}. "
-                f"`medmm data check {report.root}` lists them all"
+                f"`medmm data check {report.root} --source ...` lists them all"
             )
         if not report.records:
             raise DataError(f"{report.root} holds no record")

@@ -54,7 +54,12 @@ def read(root: Path, *, max_skipped: float = 0.05) -> Loaded:
     if unknown := set(images["split"]) - set(SPLIT_NAMES):
         found = ", ".join(sorted(unknown))
         raise DataError(f"{_path(folder, 'split')} has the splits {found}; expected {', '.join(SPLIT_NAMES)}")
-    labels_of = {row["study_id"]: _labels(row) for row in labels.to_dict("records")}
+    try:
+        labels_of = {row["study_id"]: _labels(row) for row in labels.to_dict("records")}
+    except ValueError as error:
+        raise DataError(
+            f"{_path(folder, 'chexpert')}: {error}; expected 1.0, 0.0, -1.0 or nothing as a label"
+        ) from error
     view_of = dict(zip(views["dicom_id"], views["ViewPosition"], strict=True)) if len(views) else {}
     texts = _Reports(folder)
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in SPLIT_NAMES.values()}
@@ -66,7 +71,7 @@ def read(root: Path, *, max_skipped: float = 0.05) -> Loaded:
             continue
         report.records += 1
         if problem := broken_picture(picture, whole=False):
-            report.skipped.append(Skipped("split", image.dicom_id, problem))
+            report.skipped.append(Skipped("files", image.dicom_id, problem))
             continue
         known = {"image": str(picture), "image_id": image.dicom_id, "patient_id": image.subject_id}
         plane = _plane(view_of.get(image.dicom_id), report)
@@ -77,7 +82,8 @@ def read(root: Path, *, max_skipped: float = 0.05) -> Loaded:
             f"{folder} holds none of the {len(images):,} pictures: expected files/p10/p10000032/s50414267/….jpg"
         )
     without = sum(row["findings"] is None and row["caption"] is None for part in rows.values() for row in part)
-    report.note = f"{without:,} images have no report text" if without else None
+    expected = "expected mimic-cxr-reports/files/p10/p10000032/s50414267.txt, which MIMIC-CXR has"
+    report.note = f"{without:,} images have no report text: {expected}" if without else None
     return Loaded.of(DatasetDict({name: to_dataset(part) for name, part in rows.items()}), report, max_skipped)
 
 

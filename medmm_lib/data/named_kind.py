@@ -26,7 +26,10 @@ def _rule(kind: str, name: str, *words: str, exact: bool = False) -> Rule:
 # Kinds: CT, MR, XR, US as in the schema; NM (nuclear medicine), fluoroscopy (moving X-ray images with contrast medium).
 NAMED = (
     _rule(
-        "US", "names ultrasound", r"ultra-?\s?so(?:und|nogra|nic)\w*(?![- ](?:guid|assist))", r"\bsono(?:gra|elasto)\w+"
+        "US",
+        "names ultrasound",
+        r"ultra-?\s?so(?:und|nogra|nic)\w*+(?![- ](?:guid|assist))",
+        r"\bsono(?:gra|elasto)\w+",
     ),
     _rule("US", "names Doppler", r"\bdoppler\b"),
     _rule(
@@ -77,10 +80,11 @@ NAMED = (
     _rule(
         "MR",
         "names MR",
-        r"\bf?MR(?:I|A|V|CP|S)?s?\b(?!\.)",
+        r"\bf?MR(?:I|A|V|CP|S)s?\b",
+        r"(?-i:\b(?:C|f)?MR\b(?!\.? [A-Z][a-z]))",
         r"\bmagnetic[- ]resonance\b",
-        r"\bT[12][- ]?(?:weighted|w\b|WI\b|FLAIR)",
-        r"\bFLAIR\b",
+        r"\bT[12][- ]?(?:weighted|w\b|WI\b|FLAIR|image|sequence|axial|coronal|sagittal)",
+        r"\b(?:FLAIR|STIR|SSFP|gadolinium)\b",
         r"\bdiffusion[- ]weighted\b",
     ),
     _rule(
@@ -117,7 +121,7 @@ DESCRIBED = (
     _rule(
         "US",
         "describes a view of echocardiography",
-        r"\b(?:parasternal|apical|subcostal|subxiphoid|suprasternal)\b.{0,30}\bview",
+        r"\b(?:parasternal|apical(?! lordotic)|subcostal|subxiphoid|suprasternal)\b.{0,30}\bview",
         r"\b(?:four|five|two|three|[2-5])[- ]chamber\b.{0,20}\bview",
         r"\b(?:long|short)[- ]axis\b.{0,20}\bview",
     ),
@@ -140,7 +144,7 @@ DESCRIBED = (
     _rule(
         "fluoroscopy",
         "describes instilled contrast medium",
-        r"\bcontrast(?:[- ](?:medium|material|agent|media))? (?:study|injection|injected|filling|reflux)\b",
+        r"\bcontrast(?:[- ](?:medium|material|agent|media))? (?:study|injection|injected|filling(?! defect)|reflux)\b",
         r"\b(?:escape|leak\w*|injection|reflux) of (?:the )?(?:contrast|radiopaque|radio-opaque|dye)\b",
         r"\bvesico-?ureteral reflux\b",
     ),

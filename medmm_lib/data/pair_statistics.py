@@ -8,14 +8,14 @@ from statistics import median
 _WORD = re.compile(r"[^\W_]+")
 
 
-def statistics(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
+def pair_statistics(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Of pairs of question and answer [N ≥ 1].
 
     - `question_words`, `answer_words`: medians.
     - `distinct_questions`: the share of questions that are the first of their words.
     - `distinct_2`: distinct among all pairs of neighbouring words in questions (Li et al. 2016, arXiv:1510.03055).
-      It falls with the number of questions, so compare equally many.
-    - `openings`: how many different first three words a hundred questions have.
+    - `openings`: how many different first three words a hundred questions have. Like `distinct_2` and
+      `distinct_questions` it falls with the number of questions, so compare equally many.
     - `answer_in_question`: the share whose answer, word for word and not a bare yes or no, stands in the question.
     """
     questions, answers = ([_words(text) for text in texts] for texts in zip(*pairs, strict=True))

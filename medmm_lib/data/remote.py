@@ -17,7 +17,7 @@ TIMEOUT = 60  # seconds without an answer
 @dataclass(frozen=True)
 class RemoteFile:
     """A file: its path in the source, its address, size in bytes, and a checksum `kind:digest`, where `git` is the hash
-    that git gives a blob. Empty: the place tells none."""
+    that git gives a blob."""
 
     path: str
     url: str
@@ -122,7 +122,8 @@ def session() -> requests.Session:
 
 def unreachable(url: str, error: Exception) -> str:
     """What to say of an address that can't be had."""
+    asks = "Was it moved?" if isinstance(error, requests.HTTPError) else "Is there a network?"
     return (
-        f"{url} can't be had ({type(error).__name__}: {error}). Is there a network? What is already there stays, and "
-        "the same command goes on. Without a network, bring the files from another machine"
+        f"{url} can't be had ({type(error).__name__}: {error}). {asks} What is already there stays, and the same "
+        "command goes on. Without a network, bring the files from another machine"
     )

@@ -2,14 +2,14 @@
 
 import re
 
-# Heading, in capitals → section. What follows "/" or stands in brackets belongs to the heading.
+# Heading, in capitals → section; "" ends one. Other headings ("LUNGS:") are part of the section that they stand in.
 _SECTIONS = {
-    "findings": "FINDINGS?(?: AND IMPRESSION)?|REPORT|OBSERVATIONS?"
-    "|(?:BONE|CHEST|PORTABLE|FRONTAL|PA|AP)[A-Z ]* (?:VIEWS?|RADIOGRAPHS?)",
+    "findings": r"FINDINGS?(?: AND IMPRESSION)?|OBSERVATIONS?|REPORT|[A-Z ,]*\b(?:CHEST|VIEWS?|RADIOGRAPHS?)\b[A-Z ,]*",
     "impression": "IMPRESSIONS?|CONCLUSIONS?|OPINION|ASSESSMENT|SUMMARY|INTERPRETATION|IMPRESSION AND RECOMMENDATIONS?",
     "history": "INDICATIONS?|HISTORY|CLINICAL (?:HISTORY|INDICATIONS?|INFORMATION)|PATIENT HISTORY"
     "|REASON FOR (?:EXAM(?:INATION)?|STUDY)",
-    "": "[A-Z][A-Z ]{2,40}",  # any other heading ends a section
+    "": "TECHNIQUE|COMPARISONS?|EXAM(?:INATION)?|STUDY|PROCEDURE|WET READ|NOTIFICATIONS?|RECOMMENDATIONS?|ADDENDUM"
+    "|FINAL REPORT|DOSE|CONTRAST",
 }
 _HEADING = re.compile(
     r"^[ \t]*(?:" + "|".join(f"(?P<s{place}>{words})" for place, words in enumerate(_SECTIONS.values())) + r")"

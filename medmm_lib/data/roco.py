@@ -28,18 +28,19 @@ CONCEPTS = {
     "C1306645": "XR",
     "C0032743": "NM",
     "C0041618": "US",
-    "C0002978": "fluoroscopy",  # angiogram: of CT or MR where the caption says so
+    "C0002978": "fluoroscopy",  # angiogram; CT or MR where the caption says so
 }
 LICENCE = "of the article: CC BY or CC BY-NC; the collection: CC BY-NC-SA 4.0"
 _FILES = {"train": "train", "validation": "valid", "test": "test"}  # ROCOv2's names of the splits
 _PLANES = {
-    "axial": re.compile(r"\b(?:axial|transverse|transaxial)\b", re.IGNORECASE),
-    "coronal": re.compile(r"\bcoronal\b", re.IGNORECASE),
-    "sagittal": re.compile(r"\b(?:mid|para)?-?sagittal\b", re.IGNORECASE),
+    "axial": re.compile(r"\b(?:trans)?axial\b|\btransverse\b(?! (?:colon|process|sinus|myelitis))", re.IGNORECASE),
+    "coronal": re.compile(r"\bcoronal\b(?! suture)", re.IGNORECASE),
+    "sagittal": re.compile(r"\b(?:mid|para)?-?sagittal\b(?! (?:sinus|suture|split))", re.IGNORECASE),
 }
+_PICTURE = r"(?: [\w-]+){0,4} (?:view|projection|radiograph|x-?ray|film|cephalogra)"
 _VIEWS = {
-    "frontal": re.compile(r"\b(?:antero-?posterior|postero-?anterior|frontal|AP|PA)\b"),
-    "lateral": re.compile(r"\blateral\b(?! \w*(?:wall|lobe|part|aspect|side|ventricle))", re.IGNORECASE),
+    "frontal": re.compile(rf"\b(?:(?i:antero-?posterior|postero-?anterior)|(?:AP|PA|(?i:frontal))(?i:{_PICTURE}))"),
+    "lateral": re.compile(rf"\blateral(?: and [\w-]+)?{_PICTURE}", re.IGNORECASE),
 }
 
 
@@ -57,26 +58,33 @@ class _Figure:
 
 
 def find(root: Path) -> Path:
-    """The folder that holds one of the layouts: `root` or one of `FOLDERS` in it. Raises `DataError` for none."""
-    for folder in (root, root / "all_data", *(root / name for name in FOLDERS)):
-        if _layout(folder):
-            return folder
+    """The folder that holds one of the layouts: `root`, one of `FOLDERS` in it, or `data` or `all_data` in these.
+
+    Raises `DataError` for none.
+    """
+    for base in (root, *(root / name for name in FOLDERS)):
+        for folder in (base, base / "data", base / "all_data"):
+            if _layout(folder):
+                return folder
     raise DataError(
-        f"{root} holds no ROCO: expected train/radiology/captions.txt (ROCO), train_captions.csv with the unpacked "
-        f"pictures (ROCOv2 from Zenodo) or data/train-*.parquet (ROCOv2 from the hub), in it or {' or '.join(FOLDERS)}"
+        f"{root} holds no ROCO: expected, in it or {' or '.join(FOLDERS)}, train/radiology/captions.txt (ROCO), "
+        "train_captions.csv with the unpacked pictures (ROCOv2 from Zenodo), or data/train-*.parquet (from the hub)"
     )
 
 
-def read(root: Path, *, max_skipped: float = 0.05) -> Loaded:
+def read(root: Path, *, max_skipped: float = 0.05, raw: bool = False) -> Loaded:
     """Read a folder into the schema.
 
-    Raises `DataError` when there is no such folder, when a table lacks a column, and when more than the share
-    `max_skipped` of all records is unreadable or no picture is there.
+    `raw` leaves figures in their official split, for an audit of the data as it comes. Raises `DataError` when there is
+    no such folder, when a file or a column is missing, and when more than the share `max_skipped` of all records is
+    unreadable or no picture is there.
     """
     folder = find(root)
     report = Report(folder)
     layout = _layout(folder)
-    figures = _together(list(_kept(_READERS[layout](folder), report)), report)
+    figures = list(_kept(_READERS[layout](folder), report))
+    if not raw:
+        figures = _together(figures, report)
     if not figures:
         raise DataError(f"{folder} has {report.records:,} captions and no picture to any of them that is kept")
     stored = _pictures(folder) if layout == "hub" else None
@@ -92,7 +100,7 @@ def audit(root: Path, count: int, seed: int) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["caption", "kind", "rule"])
     table["left_out"] = table["kind"].isin(LEFT_OUT)
     parts = (part.sample(min(count, len(part)), random_state=seed) for _, part in table.groupby("left_out"))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts).sample(frac=1, random_state=seed).reset_index(drop=True)
 
 
 def files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -115,6 +123,9 @@ def files(folder: Path) -> Iterator[tuple[str, Path]]:
 def kind_of(caption: str, concepts: tuple[str, ...] = ()) -> tuple[str | None, str]:
     """The kind of a figure and the rule that tells it: a curated concept, else the caption's words.
 
+    No curated concept tells fluoroscopy, so that words do where the concept is X-ray; and the concept angiogram does
+    not tell how it was made.
+
     >>> kind_of("Angiogram of the left carotid artery.")
     ('fluoroscopy', 'names an angiogram taken through a catheter')
     >>> kind_of("CT angiography of the chest.", ("C0002978",))
@@ -122,7 +133,8 @@ def kind_of(caption: str, concepts: tuple[str, ...] = ()) -> tuple[str | None, s
     """
     told = named_kind(caption)
     curated = next((CONCEPTS[one] for one in concepts if one in CONCEPTS), None)
-    if curated is None or (curated == "fluoroscopy" and told and told.kind in ("CT", "MR")):
+    open_to_words = {"fluoroscopy": ("CT", "MR"), "XR": ("fluoroscopy",)}.get(curated or "", ())
+    if curated is None or (told and told.kind in open_to_words):
         return (told.kind, told.name) if told else (None, "")
     return curated, f"has the curated concept {curated}"
 
@@ -140,6 +152,8 @@ def _roco(folder: Path) -> Iterator[_Figure]:
         part = folder / split / "radiology"
         licences = _table(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC").set_index("ROCO_ID")
         pictures = {path.stem: path for path in part.glob("images/*") if path.suffix.lower() in (".jpg", ".png")}
+        if not (part / "captions.txt").is_file():
+            raise DataError(f"{part / 'captions.txt'} is missing: every split has one")
         for line in (part / "captions.txt").read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, caption = (text.strip() for text in line.partition("\t"))
             known = licences.loc[name] if name in licences.index else None
@@ -169,7 +183,10 @@ def _tables(folder: Path, pictures: dict[str, Path]) -> Iterator[_Figure]:
 def _hub(folder: Path) -> Iterator[_Figure]:
     known, place = _articles(folder), 0
     for split in SPLITS:
-        for file in sorted(folder.glob(f"data/{split}-*.parquet")):
+        files = sorted(folder.glob(f"data/{split}-*.parquet"))
+        if not files:
+            raise DataError(f"{folder} has no data/{split}-*.parquet: every split has one")
+        for file in files:
             table = pd.read_parquet(file, columns=["image_id", "caption", "cui"])
             for row in table.itertuples():
                 article, licence = known.get(row.image_id, (None, None))
@@ -184,7 +201,7 @@ _READERS = {"roco": _roco, "rocov2": _rocov2, "hub": _hub}
 def _pictures(folder: Path) -> Dataset:
     """The pictures of all parquet files, in the order in which `_hub` counts them; they stay on disk."""
     files = [str(file) for split in SPLITS for file in sorted(folder.glob(f"data/{split}-*.parquet"))]
-    return Dataset.from_parquet(files, columns=["image"])
+    return Dataset.from_parquet(files, columns=["image"], features=Features({"image": FEATURES["image"]}))
 
 
 def _articles(folder: Path) -> dict[str, tuple[str, str]]:
@@ -242,11 +259,11 @@ def _together(figures: list[_Figure], report: Report) -> list[_Figure]:
 
 def _dataset(figures: list[_Figure], stored: Dataset | None) -> Dataset:
     rows = [_row(figure) for figure in figures]
-    if stored is None:
+    if stored is None or not rows:
         return to_dataset(rows)
     told = to_dataset(rows, Features({name: kind for name, kind in FEATURES.items() if name != "image"}))
-    pictures = stored.select([figure.picture for figure in figures]).flatten_indices()
-    return concatenate_datasets([pictures, told], axis=1).select_columns(list(FEATURES)).cast(FEATURES)
+    pictures = stored.select([figure.picture for figure in figures])
+    return concatenate_datasets([pictures, told], axis=1).select_columns(list(FEATURES))
 
 
 def _row(figure: _Figure) -> dict[str, object]:

@@ -17,7 +17,8 @@ def judged(
     questions: Sequence[str], references: Sequence[str], predictions: Sequence[str], *, server: str, model: str,
     prompt: Path = PROMPT, kept: Path | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Scores from 0 (wrong) to 1 (the same as the reference) of every answer: [N], NaN for a verdict without a number.
+    """Scores from 0 (wrong) to 1 (the same as the reference) of every answer: [N], NaN for a verdict without a number,
+    and for one that the server does not give.
 
     `server` is the address of an OpenAI-compatible one, such as http://localhost:11434/v1 (Ollama), `model` the name it
     knows. `prompt` is a text file with the places {question}, {reference} and {prediction}. The answers are sent to
@@ -29,7 +30,7 @@ def judged(
         for given in zip(questions, references, predictions, strict=True)
     ]
     replies = chat.ask(asked, chat.Server(server, model, max_tokens=16), kept)
-    return np.array([_number(reply.text) if reply.finish != "refused" else float("nan") for reply in replies])
+    return np.array([_number(reply.text) if reply.answered else float("nan") for reply in replies])
 
 
 def _number(verdict: str) -> float:

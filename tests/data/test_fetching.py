@@ -29,7 +29,7 @@ class Public(ThreadingHTTPServer):
 
     def __init__(self, files):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.files, self.sent, self.break_after = files, {}, None
+        self.files, self.sent, self.break_after, self.ranges = files, {}, None, True
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -68,10 +68,12 @@ class _Handler(BaseHTTPRequestHandler):
         if name is None:
             return self._send(404, b"")
         content, start = server.files[name], 0
-        if asked := self.headers.get("Range"):
+        if "gzip" in self.headers.get("Accept-Encoding", ""):
+            return self._send(500, b"this server would compress")
+        if (asked := self.headers.get("Range")) and server.ranges:
             start = int(asked.removeprefix("bytes=").rstrip("-"))
         server.sent[name] = server.sent.get(name, 0) + len(content) - start
-        return self._send(206 if asked else 200, content[start:], server.break_after)
+        return self._send(206 if start else 200, content[start:], server.break_after)
 
     def _send(self, status, content, only=None):
         self.send_response(status)
@@ -149,6 +151,37 @@ def test_a_file_that_was_cut_off_goes_on_where_it_was(tmp_path, public):
     assert server.sent["a.bin"] < len(content)
 
 
+def test_a_server_that_knows_no_rest_of_a_file_sends_the_whole(tmp_path, public):
+    content = bytes(range(256)) * 400
+    server = public({"a.bin": content})
+    server.ranges = False
+    part = tmp_path / "it" / "a.bin.part"
+    part.parent.mkdir()
+    for begun in (content[:1000], b"something longer" * 10_000, content):
+        part.write_bytes(begun)
+        path = fetch(Source(Hub("a/b", endpoint=server.url), "it", "free"), tmp_path, silent) / "a.bin"
+        assert path.read_bytes() == content
+        path.unlink()
+
+
+def test_what_a_place_does_not_list_is_named_before_anything_is_fetched(tmp_path, public):
+    server = public({"a.txt": b"a"})
+    place = Hub("a/b", endpoint=server.url)
+    with pytest.raises(DataError, match=r"lists no \*\.csv, b\.zip: it is not what"):
+        fetch(Source(place, "it", "free", ("*.txt", "*.csv"), (("b.zip", ""),)), tmp_path, silent)
+    assert server.sent == {}
+
+
+def test_a_place_that_changed_is_told_and_followed(tmp_path, public):
+    server = public({"a.zip": packed({"one.txt": b"old"})})
+    source = Source(Hub("a/b", endpoint=server.url), "it", "free", unpacked=(("a.zip", ""),))
+    fetch(source, tmp_path, silent)
+    server.files["a.zip"] = packed({"one.txt": b"new"})
+    told = []
+    assert (fetch(source, tmp_path, told.append) / "one.txt").read_bytes() == b"new"
+    assert any("has changed since" in line for line in told)
+
+
 def test_a_damaged_file_and_a_part_of_another_version_are_fetched_again(tmp_path, public):
     server = public({"a.bin": b"right" * 100})
     source = Source(Hub("a/b", endpoint=server.url), "it", "free")
@@ -182,7 +215,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, public, name):
         fetch(source, tmp_path / "deep", silent)
     server.listed = lambda path: [{"type": "file", "path": name, "size": 1, "oid": ""}]
     with pytest.raises(DataError, match="leads out of"):
-        fetch(source, tmp_path / "deep", silent)
+        fetch(Source(source.place, "it", "free"), tmp_path / "deep", silent)
     assert not list(tmp_path.rglob("out.txt"))
 
 
@@ -224,6 +257,14 @@ def test_the_command_says_what_it_needs(arguments, told, capsys, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: "no")
     assert cli.main(["data", "fetch", *arguments]) == 1
     assert told in capsys.readouterr().err
+
+
+def test_a_folder_that_can_not_be_written_is_told(tmp_path, public, capsys, monkeypatch):
+    server = public({"a.txt": b"a"})
+    monkeypatch.setitem(fetching.FETCHED, "slake", Source(Hub("a/b", endpoint=server.url), "slake", "free"))
+    (tmp_path / "file").write_text("no folder")
+    assert cli.main(["data", "fetch", "slake", "--accept-licence", "--to", str(tmp_path / "file")]) == 1
+    assert "file" in capsys.readouterr().err
 
 
 def test_the_command_shows_the_licence_and_fetches_when_it_is_accepted(tmp_path, public, capsys, monkeypatch):

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,9 @@ def test_a_prompt_tells_what_is_known_of_the_image_and_nothing_of_the_patient(da
     ("reply", "reason", "pairs"),
     [
         ("I am sorry, I can't.", "holds no pair", 0),
-        ("Q: What is it?\nA: A cyst\n\nQ: Where is it? In the left …", "belongs to no pair", 0),
+        ("Q: What is it?\nA: A cyst\n\nQ: Where is it? In the left …", "belongs to no pair", 1),
         ("Q: What is it?\nA: A cyst\n\nQ: Where is it?\nA: In the left …", "cut off", 1),
-        (400, "the server refused the prompt", 0),
+        (400, "the server refused", 0),
     ],
 )
 def test_what_can_not_be_used_is_kept_aside_with_the_reason(dataset, serve, tmp_path, reply, reason, pairs):
@@ -70,6 +71,16 @@ def test_what_can_not_be_used_is_kept_aside_with_the_reason(dataset, serve, tmp_
     assert len(aside) == 9
     assert all(one.about and one.text for one in aside)
     assert len(rows(written)) == 9 + 9 * pairs
+
+
+def test_equal_prompts_cost_once(tmp_path, serve):
+    captions = [layout.image("T0", name, description={"Caption": "A cyst."}) for name in "abcde"]
+    folder = layout.write(tmp_path / "data", [layout.case("T0")], captions)
+    written = llm_questions.write(
+        medpix.read(folder).dataset, Server(serve(lambda prompt: GOOD).url, "small"), tmp_path / "kept.sqlite"
+    )
+    assert len(written.replies) == 1 + 2
+    assert sum(row["kind"] == "image" for row in rows(written)) == 2 * 5
 
 
 def test_a_few_prompts_are_drawn_evenly(dataset, serve, tmp_path):
@@ -126,7 +137,11 @@ def test_a_run_that_is_killed_goes_on_and_loses_and_doubles_nothing(tmp_path, se
     assert all(killed_at_random(folder, server, kept, rng) for _ in range(kills))
     with sqlite3.connect(kept) as store:
         before = dict(store.execute("SELECT key, text FROM replies").fetchall())
+        answered = [prompt for (prompt,) in store.execute("SELECT prompt FROM replies")]
+    asked = Counter(server.asked)
     written = llm_questions.write(medpix.read(folder).dataset, Server(server.url, "small"), kept)
+    assert before
+    assert all(server.asked[prompt] == asked[prompt] for prompt in answered)  # what is there is not asked again
     expected = llm_questions.write(medpix.read(folder).dataset, Server(server.url, "small"), tmp_path / "new.sqlite")
     assert rows(written) == rows(expected)
     assert len(rows(written)) == 3 * 100

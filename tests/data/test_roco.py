@@ -102,6 +102,63 @@ def test_curated_concepts_decide_where_there_are_some(tmp_path):
     assert set(loaded.dataset["train"]["modality"]) == {"MR"}
 
 
+@pytest.mark.parametrize(
+    ("caption", "concept", "kind"),
+    [
+        ("Barium swallow", "C1306645", "fluoroscopy"),
+        ("Chest X-ray", "C1306645", "XR"),
+        ("CT angiography", "C0002978", "CT"),
+        ("Stenosis of the artery", "C0002978", "fluoroscopy"),
+        ("Ultrasound had shown nothing", "C0040405", "CT"),
+    ],
+)
+def test_words_count_beside_a_concept_where_it_does_not_tell(caption, concept, kind):
+    assert roco.kind_of(caption, (concept,))[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("caption", "plane"),
+    [
+        ("Frontal chest radiograph", "frontal"),
+        ("Anteroposterior radiograph of the pelvis", "frontal"),
+        ("PA view, X-ray", "frontal"),
+        ("Frontal and lateral chest radiographs", None),
+        ("Panoramic radiograph of the lateral incisor", None),
+        ("Radiograph with a PA catheter", None),
+        ("CT of the transverse colon", None),
+        ("Transverse CT of the colon", "axial"),
+        ("MRI of the superior sagittal sinus", None),
+        ("Mid-sagittal MRI", "sagittal"),
+    ],
+)
+def test_the_plane_that_a_caption_names(tmp_path, caption, plane):
+    root = roco_folder(tmp_path)
+    (root / "train" / "radiology" / "captions.txt").write_text(f"ROCO_00000\t{caption}\n")
+    assert roco.read(root).dataset["train"]["plane"][:] == [plane]
+
+
+@pytest.mark.parametrize("below", ["data", "all_data", "roco/data", "roco/all_data"])
+def test_layouts_are_found_where_their_places_leave_them(tmp_path, below):
+    root = roco_folder(tmp_path / below)
+    assert roco.find(tmp_path) == root
+
+
+def test_a_split_that_is_not_there_is_named(tmp_path):
+    root = roco_folder(tmp_path / "a")
+    (root / "validation" / "radiology" / "captions.txt").unlink()
+    with pytest.raises(DataError, match=r"validation/radiology/captions\.txt is missing"):
+        roco.read(root)
+    root = hub_folder(tmp_path / "b")
+    next((root / "data").glob("validation-*")).unlink()
+    with pytest.raises(DataError, match="has no data/validation"):
+        roco.read(root)
+
+
+def test_raw_data_keeps_its_official_split(tmp_path):
+    root = roco_folder(tmp_path, article="PMC7_fig{}.jpg")
+    assert roco.read(root, raw=True).report.by_split == {"train": 2, "validation": 1, "test": 1}
+
+
 def test_figures_of_one_article_are_one_case_in_one_split(tmp_path):
     loaded = roco.read(roco_folder(tmp_path, article="PMC7_fig{}.jpg"))
     assert loaded.report.by_split == {"train": 4, "validation": 0, "test": 0}
@@ -169,6 +226,12 @@ def test_it_is_found_below_the_data_folder_and_reads_the_same_there(tmp_path):
         ("Cardiac MRI, four-chamber view", "MR"),
         ("Voiding cystourethrogram", "fluoroscopy"),
         ("Barium enema", "fluoroscopy"),
+        ("Brain MRI. Ultrasound was normal.", "MR"),
+        ("Case of Mr Smith, photograph", None),
+        ("CMR, axial four-chamber view", "MR"),
+        ("Apical lordotic view of the chest", None),
+        ("Ultrasonography-guided puncture, CT", "CT"),
+        ("Filling defect after contrast in the pulmonary artery", None),
         ("Orthopantomogram", "XR"),
         ("Photograph of the excised mass", None),
     ],
