@@ -60,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("--profile", required=True)
     promote.set_defaults(call=_promote)
 
+    submit = commands.add_parser("submit", help="run a chapter on a cluster, or show with --dry-run what that takes")
+    submit.add_argument("target", help="dsri, or kubernetes for a cluster with a queue")
+    submit.add_argument("--chapter", required=True)
+    submit.add_argument("--profile", default="dsri", help="which parameter file (default: dsri)")
+    submit.add_argument("--booked", type=float, default=0.0, help="GPU-days that this month has seen already")
+    submit.add_argument("--dry-run", action="store_true", help="print commands and manifests, and do nothing")
+    submit.set_defaults(call=_submit)
+
     report = commands.add_parser("patient-report", help="make a patient's report of a scan, with guarded answers")
     report.add_argument("--image", type=Path, required=True, help="the scan: DICOM or PNG")
     report.add_argument("--segmentation", type=Path, help="its label map: PNG, one byte a pixel")
@@ -146,6 +154,21 @@ def _patient_report(options: argparse.Namespace) -> int:
     grade = reading.grade(reading.sentences(report.to_html(made)), options.language)
     given = sum(verdict.given for _, verdict in made.asked)
     print(f"The report is at {options.out}: {given} of {len(made.asked)} answers shown, reading grade {grade:.1f}")
+    return 0
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from medmm_lib.cluster import submit
+    from medmm_lib.cluster.manifests import Workspace
+
+    try:
+        made = submit.prepare(options.target, options.chapter, options.profile, Workspace(), booked=options.booked)
+        print(made)
+        if not options.dry_run:
+            submit.run(made)
+    except submit.SubmitError as error:
+        print(f"medmm: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

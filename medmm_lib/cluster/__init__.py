@@ -1,0 +1,1 @@
+"""Runs of chapters on a cluster: manifests, what they will take, and staging on the node's own disk."""
