@@ -69,7 +69,9 @@ import json
 import os
 from collections import Counter
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
+from textwrap import shorten
 
 import datasets
 import numpy as np
@@ -447,16 +449,19 @@ if "llm_texts" in record.metrics:
 
 # %%
 #| label: tbl-side
-#| tbl-cap: "Left: what a language model wrote; right: what templates made from the caption and the fields, for the same image. The model is a very small one, with 135 million parameters: it shows the form, not what a large model can do."
+#| tbl-cap: "Left: what a language model wrote; right: what templates made from the caption and the fields, for the same image; up to four pairs of each. The model is a very small one, with 135 million parameters: it shows the form, not what a large model can do."
 if data == "phantom":
     models = [name for name in pair_sets if name != "templates"]
     both = [image for image in dict.fromkeys(image for image, _, _, kind in pair_sets[models[0]] if kind == "image")] if models else []
 
     def lines_of(name, image):
-        return " ".join(f"Q: {q} A: {a}" for one, q, a, _ in pair_sets[name] if one == image)
+        """The first four pairs, each in a line; long texts shortened."""
+        pairs_of = [(q, a) for one, q, a, _ in pair_sets[name] if one == image][:4]
+        return [f"{shorten(q, 120, placeholder=' …')} — {shorten(a, 120, placeholder=' …')}" for q, a in pairs_of]
 
-    shown = [{f"by {models[0]}": lines_of(models[0], image), "by templates": lines_of("templates", image)} for image in both[:4]]
-    display(plots.table(pd.DataFrame(shown)) if shown else Markdown("No language model wrote about these images."))
+    beside = [(image, *pair) for image in both[:4] for pair in zip_longest(lines_of(models[0], image), lines_of("templates", image), fillvalue="")]
+    shown = pd.DataFrame(beside, columns=["image", f"by {models[0]}", "by templates"]) if both else None
+    display(Markdown("No language model wrote about these images.") if shown is None else plots.table(shown))
 else:
     display(Markdown("Examples are shown from phantom data only: run the quick profile."))
 
@@ -472,10 +477,11 @@ for name, made in about_images.items():
     numbers = pair_statistics(few)
     record.metrics |= {f"{name}_{part}": value for part, value in numbers.items()}
     rows.append({
-        "writer": name, "pairs": f"{len(made):,}", "drawn": drawn, "words of a question": f"{numbers['question_words']:.0f}", "of an answer": f"{numbers['answer_words']:.0f}", "distinct questions": f"{numbers['distinct_questions']:.0%}",
-        "distinct pairs of words": f"{numbers['distinct_2']:.0%}", "openings in 100 questions": f"{numbers['openings']:.0f}", "answer in the question": f"{numbers['answer_in_question']:.1%}",
+        "writer": name, "pairs": f"{len(made):,}", "of these drawn": drawn, "words of a question, median": f"{numbers['question_words']:.0f}", "words of an answer, median": f"{numbers['answer_words']:.0f}",
+        "distinct questions": f"{numbers['distinct_questions']:.0%}", "distinct pairs of neighbouring words": f"{numbers['distinct_2']:.0%}", "different openings in 100 questions": f"{numbers['openings']:.0f}",
+        "answer stands in the question": f"{numbers['answer_in_question']:.1%}",
     })
-plots.table(pd.DataFrame(rows))
+plots.table(pd.DataFrame(rows).set_index("writer").T.rename_axis(index="measure", columns=None).reset_index())
 
 # %% [markdown]
 # ## What was removed and why
