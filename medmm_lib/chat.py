@@ -198,10 +198,8 @@ def _reply(client: "openai.OpenAI", prompt: str, server: Server) -> Reply:
     try:
         made = raw.parse()
         choice, used = made.choices[0], made.usage
-        text, tokens = (
-            choice.message.content or "",
-            (used.prompt_tokens or 0, used.completion_tokens or 0) if used else (0, 0),
-        )
+        text = choice.message.content or ""
+        tokens = (used.prompt_tokens or 0, used.completion_tokens or 0) if used else (0, 0)
         if not isinstance(text, str):
             raise TypeError(text)
     except (ValueError, TypeError, AttributeError, LookupError, openai.OpenAIError):

@@ -1,1 +1,1 @@
-"""Runs of chapters on a cluster: manifests, what they will take, and staging on the node's own disk."""
+"""Runs of chapters on a cluster: manifests, and what they will take."""

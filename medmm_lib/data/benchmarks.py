@@ -15,7 +15,6 @@ import csv
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ FEATURES = Features(
     | {"modality": Value("string"), "image": Image()}
 )
 SPLITS = ("train", "test")
-_CLOSED = re.compile(r"\s*(?:yes|no)\b", re.IGNORECASE)
 _MODALITIES = {"CT": "CT", "MRI": "MR", "X-Ray": "XR"}
 
 Row = dict[str, Any]
@@ -99,8 +97,8 @@ def _left_out(row: Row) -> bool:
 
 
 def _complete(row: Row) -> Row:
-    form = "closed" if _CLOSED.match(row["answer"]) else "open"
-    return {name: row.get(name) for name in FEATURES} | {"form": form, "patient_id": row["image_id"]}
+    own = {"form": questions.form_of(row["answer"]), "patient_id": row["image_id"]}
+    return {name: row.get(name) for name in FEATURES} | own
 
 
 def _vqa_rad(folder: Path, split: str) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import requests
 
 from medmm_lib import paths
+from medmm_lib.data import medpix
 from medmm_lib.data.loaded import DataError
 from medmm_lib.data.remote import TIMEOUT, GitHub, Hub, Place, RemoteFile, Zenodo, session, unreachable
 
@@ -35,8 +36,7 @@ MEDPIX = ("Case_topic.json", "Descriptions.json", "splitted_dataset/uid_list.jso
 FETCHED = {
     "medpix": Source(
         GitHub("CHILab1/MedPix-2.0", "d3bc431576ec8041114806ec3eb58d75adf45029", "MedPix-2-0"), "medpix-2.0",
-        "MedPix 2.0: no licence is stated with the files; see the terms of the MedPix website before any reuse.",
-        MEDPIX,
+        medpix.SOURCES["MPX"][1], MEDPIX,
     ),
     "roco": Source(
         Zenodo(10821435), "roco",

@@ -5,7 +5,6 @@ for a topic text, for beginners and for experts. What the model writes is read b
 aside with the reason, so that nothing disappears.
 """
 
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,14 +15,13 @@ from datasets import Dataset, DatasetDict
 
 from medmm_lib import chat, paths
 from medmm_lib.data import llm_text, quality
-from medmm_lib.data.questions import FEATURES
+from medmm_lib.data.questions import FEATURES, form_of
 from medmm_lib.data.schema import SPLITS, to_dataset, topic_key, topic_parts
 
 PROMPTS = paths.REPORT / "prompts"
 COUNT = 4  # questions asked for in a prompt
 TOPIC_WORDS = 500  # longer topic texts are cut, to fit into a small model's context
 _TOLD = ("modality", "sequence", "plane", "location", "location_category", "caption", "findings", "diagnosis")
-_CLOSED = re.compile(r"\s*(?:yes|no)\b", re.IGNORECASE)
 
 
 class Aside(NamedTuple):
@@ -91,7 +89,7 @@ def _row(request: _Request, number: int, question: str, answer: str, caption: st
         flags -= {"not_visual"}
     return dict.fromkeys(FEATURES) | request.shared | {
         "question_id": f"{request.about}-llm-{number}", "question": question, "answer": answer,
-        "form": "closed" if _CLOSED.match(answer) else "open", "flags": sorted(flags),
+        "form": form_of(answer), "flags": sorted(flags),
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ experts. Each is asked in one of several phrasings, chosen by a hash of what it 
 on the order or the number of cases.
 """
 
+import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ MODALITIES = {"CT": "a CT scan", "MR": "an MR image", "XR": "an X-ray image", "U
 KINDS = MODALITIES | {"NM": "a nuclear medicine image"}  # kinds that an answer can name; a wrong guess names the others
 FINDING_QUESTIONS_PER_IMAGE = 2
 
+_YES_OR_NO = re.compile(r"\s*(?:yes|no)\b", re.IGNORECASE)
 _OPEN = {
     "modality": ("Which imaging modality is this?", "What kind of scan is this?", "How was this image made?"),
     "sequence": (
@@ -116,6 +118,11 @@ def without_flags(questions: DatasetDict, removed: list[str]) -> DatasetDict:
         for split, part in questions.items()
     }
     return DatasetDict({split: part.select(clean[split]) for split, part in questions.items()})
+
+
+def form_of(answer: str) -> str:
+    """`closed` for an answer that begins with yes or no, else `open`."""
+    return "closed" if _YES_OR_NO.match(answer) else "open"
 
 
 def _image_questions(image: dict[str, Any], own_caption: bool) -> Iterator[dict[str, Any]]:

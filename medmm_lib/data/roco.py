@@ -150,24 +150,19 @@ def _layout(folder: Path) -> str | None:
 def _roco(folder: Path) -> Iterator[_Figure]:
     for split in SPLITS:
         part = folder / split / "radiology"
-        licences = _table(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC").set_index("ROCO_ID")
+        table = _table(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC")
+        articles = table["PMC_ID"].str.partition("_")[0]  # PMC4083729_figure.jpg
+        known = dict(zip(table["ROCO_ID"], zip(articles, table["CC"], strict=True), strict=True))
         pictures = {path.stem: path for path in part.glob("images/*") if path.suffix.lower() in (".jpg", ".png")}
         if not (part / "captions.txt").is_file():
             raise DataError(f"{part / 'captions.txt'} is missing: every split has one")
-        for line in (part / "captions.txt").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (part / "captions.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n"):
             name, _, caption = (text.strip() for text in line.partition("\t"))
-            known = licences.loc[name] if name in licences.index else None
-            article = known["PMC_ID"].partition("_")[0] if known is not None else None
-            yield _Figure(split, name, caption, pictures.get(name), article, known["CC"] if known is not None else None)
+            yield _Figure(split, name, caption, pictures.get(name), *known.get(name, (None, None)))
 
 
 def _rocov2(folder: Path) -> Iterator[_Figure]:
-    pictures = {path.stem: path for path in folder.rglob("*.jpg")}
-    yield from _tables(folder, pictures)
-
-
-def _tables(folder: Path, pictures: dict[str, Path]) -> Iterator[_Figure]:
-    known = _articles(folder)
+    known, pictures = _articles(folder), {path.stem: path for path in folder.rglob("*.jpg")}
     for split, name in _FILES.items():
         concepts = {}
         if (manual := folder / f"{name}_concepts_manual.csv").is_file():
