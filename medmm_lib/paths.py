@@ -1,12 +1,18 @@
 """Every path of the project, in one place."""
 
 import os
+import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params"
+SWEEPS = PARAMS / "sweeps"
 REPORT = ROOT / "report"
 CHAPTER_PAGES = REPORT / "chapters"
 RECORDS = REPORT / "results"
@@ -37,3 +43,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(neighbour).unlink(missing_ok=True)
         raise
+
+
+class InUse(RuntimeError):
+    """A folder that another run is writing to; the message says which run."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one run. The system gives it free when the process ends, however it ends.
+
+    Raises `InUse` at once where another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / ".lock.holder"
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        by = holder.read_text() if holder.is_file() else "a process that has just started"
+        raise InUse(
+            f"{os.path.relpath(folder)} is in use by {by}. Wait until that run has ended, or stop it, and run the same "
+            "again"
+        ) from error
+    try:
+        write_atomically(holder, f"process {os.getpid()} on {platform.node()}")
+        yield
+    finally:
+        lock.release()

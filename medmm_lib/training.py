@@ -5,8 +5,8 @@ the same weights as one that was not.
 """
 
 import logging
-import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
-from medmm_lib import device
+from medmm_lib import checkpoints, device, parallel, paths
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +55,12 @@ class Draws(Dataset):
 def arguments(
     folder: Path, *, steps: int, batch_size: int, learning_rate: float, seed: int, **others: object
 ) -> TrainingArguments:
-    """Settings that all trainings share: AdamW, warm-up, cosine decay, clipping at 1, the device's own precision."""
+    """Settings that all trainings share: AdamW, warm-up, cosine decay, clipping at 1, the device's own precision.
+
+    `batch_size` is that of all processes together. Raises ValueError where they can't share it evenly.
+    """
+    if batch_size % parallel.PROCESSES:
+        raise ValueError(f"batch_size is {batch_size}; expected a multiple of {parallel.PROCESSES}, one part a process")
     dtype, reason = device.precision()
     LOG.info("computing in %s: %s", dtype, reason)
     shared = {
@@ -81,8 +85,12 @@ def arguments(
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": torch.cuda.is_available(),
+        "accelerator_config": {"split_batches": True},  # each process does a part of every batch
+        "ddp_find_unused_parameters": True,  # a step need not use every modality
     }
-    return TrainingArguments(**(shared | others))
+    made = TrainingArguments(**(shared | others))
+    made._n_gpu = min(1, made.n_gpu)  # by itself, the Trainer enlarges batches where one process sees several GPUs
+    return made
 
 
 class TimeLimit(TrainerCallback):
@@ -97,7 +105,8 @@ class TimeLimit(TrainerCallback):
 
     def on_step_end(self, _: TrainingArguments, state: TrainerState, control: TrainerControl, **__: object) -> None:
         """Look at the clock."""
-        if time.monotonic() - self.start > 60 * self.minutes and state.global_step < state.max_steps:
+        over = parallel.decided(time.monotonic() - self.start > 60 * self.minutes)
+        if over and state.global_step < state.max_steps:
             self.stopped = control.should_save = control.should_training_stop = True
 
 
@@ -139,32 +148,32 @@ class TimedTrainer(Trainer):
         return float(np.median([row["step_seconds"] for row in self.state.log_history if "step_seconds" in row]))
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint in a folder. Those that a killed run had only begun to write are removed first.
-
-    The Trainer writes its own state last.
-    """
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
-
-
 def train(trainer: Trainer, max_minutes: float = 0.0) -> bool:
-    """Train, from the last checkpoint in the output folder if there is one. → whether all steps are done.
+    """Train, from the last whole checkpoint in the output folder if there is one. → whether all steps are done.
 
-    After `max_minutes` (0: no limit) it stops with a checkpoint, and says how to go on.
+    After `max_minutes` (0: no limit) it stops with a checkpoint, and says how to go on. Raises `paths.InUse` when
+    another run trains in that folder, and `checkpoints.NoGPU`; whatever ends a training early says what is kept.
     """
-    last = last_checkpoint(Path(trainer.args.output_dir))
-    if last:
-        LOG.warning("going on from %s", last)
-    trainer.remove_callback(PrinterCallback)  # the losses are in trainer.state.log_history
-    limit = TimeLimit(max_minutes)
-    if max_minutes:
-        trainer.add_callback(limit)
-    trainer.train(resume_from_checkpoint=last)
+    folder = Path(trainer.args.output_dir)
+    with paths.locked(folder) if parallel.MAIN else nullcontext():
+        if parallel.MAIN:
+            checkpoints.drop_damaged(folder)
+        parallel.wait()
+        if last := checkpoints.last(folder):
+            checkpoints.check_device(last)
+            LOG.warning("going on from %s", last)
+        trainer.remove_callback(PrinterCallback)  # the losses are in trainer.state.log_history
+        trainer.add_callback(checkpoints.Keep())
+        limit = TimeLimit(max_minutes)
+        if max_minutes:
+            trainer.add_callback(limit)
+        try:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        except Exception as error:
+            kept = checkpoints.last(folder)
+            again = f"run the same again to go on from {kept}" if kept else f"{folder} holds no checkpoint of it yet"
+            error.add_note(f"The training ended in step {trainer.state.global_step}: {again}")
+            raise
     if limit.stopped:
         steps = f"{trainer.state.global_step} of {trainer.state.max_steps} steps"
         LOG.warning("stopped after %s minutes, %s: run the same again to go on from there", max_minutes, steps)

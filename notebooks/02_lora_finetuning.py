@@ -97,7 +97,7 @@ import torch
 from IPython.display import HTML, Markdown, display
 
 import medmm_lib.data
-from medmm_lib import device, paths, plots, results, sources
+from medmm_lib import device, parallel, paths, plots, results, sources
 from medmm_lib.data import questions
 from medmm_lib.data.asked import with_images
 from medmm_lib.evaluation import predictions as scoring
@@ -162,7 +162,7 @@ before = arms_of.Measured(*arms_of.on_questions(untuned, collator, test))
 
 # %%
 #| code-summary: "Fine-tune it, once with each seed"
-saving = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}
+saving = {"save_strategy": "steps", "save_steps": save_steps} if save_steps else {}
 runs = [finetune(source, tuning.timed(seed=one), rows["train"], FOLDER / "tuning", key=key, held_out=rows["validation"], evaluations=evaluations, max_minutes=max_minutes, **saving) for one in seeds]
 first = runs[0]
 after = [arms_of.measure(run, test, collator) for run in runs]
@@ -217,7 +217,7 @@ if method == "lora":
     figures = {"closed accuracy": f"{np.nanmean(after[0].closed):.3f} (base: {np.nanmean(before.closed):.3f}, best control: {best_control['closed']['value']:.3f})", "open questions right": f"{record.metrics['open_tuned']:.3f} (base: {record.metrics['open_base']:.3f}, best control: {best_control['open']['value']:.3f})", "held-out loss, nats a token": f"{after[0].losses.mean():.3f} (base: {before.losses.mean():.3f})"}
     named = ("the embedded base of chapter 02", "MIT, as medmm") if EMBEDDED else (base, hub.licence(base))
     card.save(first, tuning, *named, FOLDER / "adapter", data={"name": data, "fingerprint": fingerprint}, figures=figures)
-    if push_to_hub and first.trainer.finished:
+    if push_to_hub and first.trainer.finished and parallel.MAIN:
         print(card.push(FOLDER / "adapter", push_to_hub))
 
 

@@ -140,7 +140,7 @@ setup = Setup(
     size=size, mixture=tuple(mixture), inputs=tuple(inputs), targets=tuple(targets), steps=steps, batch_size=batch_size,
     learning_rate=learning_rate, seed=seed, shape={"kv_heads": kv_heads, "embeddings": embeddings},
 )
-saving = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}
+saving = {"save_strategy": "steps", "save_steps": save_steps} if save_steps else {}
 whole = train(setup, corpus, FOLDER / "pretraining", evaluations=evaluations, max_minutes=max_minutes, **saving)
 model, log = whole.model, whole.log
 model.save_pretrained(FOLDER / "model")

@@ -97,7 +97,7 @@ from medmm_lib.contrastive.fitting import Schedule, asked, fit
 from medmm_lib.contrastive.fusion import FusionNetwork
 from medmm_lib.contrastive.images import pictures
 from medmm_lib.contrastive.kept import keep
-from medmm_lib.contrastive.mae import MAE, MAEShape, errors, mean_image_errors
+from medmm_lib.contrastive.mae import MAE, MAEShape, errors, hiding, mean_image_errors
 from medmm_lib.contrastive.material import Material
 from medmm_lib.data import questions
 from medmm_lib.data.asked import with_images
@@ -139,7 +139,7 @@ untrained = MAE(shape)
 torch.manual_seed(seed)
 mae = MAE(shape)
 saving = {"save_steps": save_steps, "max_minutes": max_minutes}
-pretraining = fit(mae, lambda rows, _: {"pixels": material.train.pixels[rows]}, len(material.train.pixels), schedule, FOLDER / "mae", key=key, **saving)
+pretraining = fit(mae, hiding(material.train.pixels, shape, seed), len(material.train.pixels), schedule, FOLDER / "mae", key=key, **saving)
 wrong_by = {"MAE": errors(mae, test.pixels), "mean training image": mean_image_errors(material.train.pixels, test.pixels, patch)}
 record.metrics |= {"train_images": len(material.train.pixels), "test_images": len(test.pixels), "test_patients": len(set(patients)), "mae_parameters": sum(p.numel() for p in mae.parameters()), "mae_step_ms": 1000 * pretraining.step_seconds}
 record.curves["mae_losses"] = pretraining.losses

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from medmm_lib import parallel
 from medmm_lib.contrastive import losses
 from medmm_lib.contrastive.fitting import Fitted, Schedule, fit
 from medmm_lib.contrastive.images import moved
@@ -39,7 +40,8 @@ class Alignment(nn.Module):
 
     def forward(self, pixels: torch.Tensor, targets: torch.Tensor, caption: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss of a batch; rows with the same `caption` [B] have the same text."""
-        images, texts = self.tower(pixels), self.texts(targets)
+        images, texts = parallel.gathered(self.tower(pixels)), parallel.gathered(self.texts(targets))
+        caption = parallel.gathered(caption)
         if self.loss == "infonce":
             self.log_scale.data.clamp_(max=math.log(100))  # as CLIP caps it
         scale = self.log_scale.exp()

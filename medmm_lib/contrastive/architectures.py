@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from medmm_lib import parallel
 from medmm_lib.contrastive.answering import Answerer, Questions
 from medmm_lib.contrastive.fitting import Fitted, Schedule, fit
 from medmm_lib.contrastive.layers import Layer, Patches, Words
@@ -184,7 +185,8 @@ class _NextWord(nn.Module):
         whole = F.pad(words, (0, 1))
         whole[torch.arange(len(words)), (words > 0).sum(1)] = self.model.first_answer + answer
         logits = self.model.states(whole[:, :-1]) @ self.model.words.embedding.weight.T
-        return {"loss": F.cross_entropy(logits.float().transpose(1, 2), whole[:, 1:], ignore_index=0)}
+        loss = F.cross_entropy(logits.float().transpose(1, 2), whole[:, 1:], ignore_index=0)
+        return {"loss": loss * parallel.share((whole[:, 1:] != 0).sum())}
 
 
 def train_language(model: Adapters, questions: Questions, schedule: Schedule, folder: Path, *, key: str) -> Fitted:

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from medmm_lib import parallel
 from medmm_lib.contrastive.fitting import Fitted, Schedule, fit
 from medmm_lib.contrastive.images import moved
 from medmm_lib.contrastive.tower import Tower
@@ -67,8 +68,8 @@ class Classifier(nn.Module):
 
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss of a batch; `labels` [B, C], NaN: unknown."""
-        logits = self.logits(pixels)
-        return {"loss": bce(logits, labels) if self.loss == "bce" else printed(logits, labels)}
+        loss = (bce if self.loss == "bce" else printed)(self.logits(pixels), labels)
+        return {"loss": loss * parallel.share((~labels.isnan()).sum())}
 
 
 def tune(

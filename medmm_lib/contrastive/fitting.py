@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from medmm_lib import device, sources, training
+from medmm_lib import device, parallel, sources, training
 from medmm_lib.muon import MuonAdamW
 
 MUON_RATE = 3.0  # learning rate of matrices: times that of all other weights
@@ -59,10 +59,12 @@ def fit(
     if hasattr(model, "save_pretrained"):
         raise TypeError(f"{type(model).__name__} saves itself under other names; hold it in a module of this package")
     own = folder / sources.json_hash([asdict(schedule), key])
-    saving = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}
+    saving = {"save_strategy": "steps", "save_steps": save_steps} if save_steps else {}
     settings = training.arguments(
         own, steps=schedule.steps, batch_size=schedule.batch_size, learning_rate=schedule.learning_rate,
         seed=schedule.seed, **saving,
+        # Views are drawn for a whole batch: one process makes them and gives the others their parts.
+        accelerator_config={"split_batches": True, "dispatch_batches": parallel.PROCESSES > 1},
     )  # fmt: skip
 
     def batch(items: list[tuple[int, int]]) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
-from medmm_lib.contrastive.fitting import asked
+from medmm_lib.contrastive.fitting import Collate, asked
 from medmm_lib.contrastive.images import as_input, patches, unpatched
 
 ROUNDS = 8  # masks an image, when errors are measured
@@ -63,9 +63,9 @@ class MAE(nn.Module):
         for table in (self.model.vit.embeddings.position_embeddings, self.model.decoder.decoder_pos_embed):
             table.data = positions(shape.grid, table.shape[-1])[None]
 
-    def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The training loss: mean squared error over hidden pixels, which are −1 to 1."""
-        return {"loss": self.model(as_input(pixels)).loss}
+    def forward(self, pixels: torch.Tensor, noise: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The training loss: mean squared error over hidden pixels, which are −1 to 1. `noise` as of `filled_in`."""
+        return {"loss": self.model(as_input(pixels), noise=noise).loss}
 
     def filled_in(self, pixels: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the model puts in place of every patch, [B, side, side] in −1 to 1, and which were hidden, [B, places].
@@ -82,6 +82,16 @@ def positions(grid: int, width: int) -> torch.Tensor:
     The longest wavelength fits the grid: with the usual 10,000, neighbours on a grid of 8 × 8 look alike.
     """
     return build_2d_sinusoidal_position_embedding(grid, grid, width, temperature=float(grid), cls_token=True)
+
+
+def hiding(pixels: torch.Tensor, shape: MAEShape, seed: int) -> Collate:
+    """What `fit` gives a MAE: rows of images [N, side, side] uint8, and the noise that says what is hidden of them."""
+
+    def collate(rows: torch.Tensor, draw: int) -> dict[str, torch.Tensor]:
+        random = torch.Generator().manual_seed(seed * 1_000_003 + draw)
+        return {"pixels": pixels[rows], "noise": torch.rand(len(rows), shape.grid**2, generator=random)}
+
+    return collate
 
 
 def masks(count: int, places: int) -> torch.Tensor:

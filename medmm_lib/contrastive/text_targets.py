@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from medmm_lib import device
+from medmm_lib import device, paths
 
 LOG = logging.getLogger(__name__)
 EMBEDDED = "SmolLM2-135M"  # the language model that is installed with the project
@@ -43,10 +43,7 @@ def embed(texts: Sequence[str], model: str, pooling: str, folder: Path) -> np.nd
     new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if new:
         known |= dict(zip(new, _embedded(list(new.values()), model, pooling), strict=True))
-        folder.mkdir(parents=True, exist_ok=True)
-        neighbour = file.with_suffix(".unfinished")
-        save_file(known, neighbour)
-        neighbour.replace(file)
+        paths.write_atomically(file, save(known))
     return np.stack([known[key] for key in keys])
 
 

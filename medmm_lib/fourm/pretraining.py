@@ -13,7 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from medmm_kernels import MaskedBatch, MaskSpec, mask_batch
-from medmm_lib import training
+from medmm_lib import checkpoints, parallel, training
 from medmm_lib.fourm.model import FourM, Losses
 from medmm_lib.fourm.tokens import Tokens, as_input
 from medmm_lib.muon import MuonAdamW
@@ -69,7 +69,7 @@ class MaskedTrainer(training.TimedTrainer):
         losses, masked = step(model, Tokens(**inputs["tokens"]), spec, self.args.seed, inputs["sample_ids"])
         self._tokens.append(masked.encoder.valid.sum() + masked.decoder.valid.sum())
         self._since_log.append(Losses(*(part.detach() for part in losses)))
-        return losses.loss
+        return losses.loss * parallel.share(losses.counts.sum())
 
     def log(self, logs: dict[str, float], *arguments: object, **named: object) -> None:
         """The Trainer's log, and of the steps since the last one: the loss of every modality, seconds, tokens.
@@ -77,9 +77,11 @@ class MaskedTrainer(training.TimedTrainer):
         They are in the log because checkpoints keep it, so that a resumed training has all of them.
         """
         if "loss" in logs:
-            sums, counts = (torch.cat(part).sum(0) for part in list(zip(*self._since_log, strict=True))[1:])
+            sums, counts = (
+                parallel.summed(torch.cat(part).sum(0)) for part in list(zip(*self._since_log, strict=True))[1:]
+            )
             logs = logs | {f"train_{name}": loss for name, loss in per_modality(self.model, sums, counts).items()}
-            logs |= {"seconds": sum(self._times.seconds), "tokens": int(sum(self._tokens))}
+            logs |= {"seconds": sum(self._times.seconds), "tokens": int(parallel.summed(sum(self._tokens)))}
             self._since_log.clear()
             self._tokens.clear()
         super().log(logs, *arguments, **named)
@@ -146,7 +148,7 @@ def pretrain(
     settings = training.arguments(
         folder, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
         eval_strategy="steps" if evaluations else "no", eval_steps=max(1, steps // max(1, evaluations)),
-        eval_on_start=bool(evaluations), **others,
+        eval_on_start=bool(evaluations) and checkpoints.last(folder) is None, **others,
     )  # fmt: skip
     trainer = MaskedTrainer(model, settings, data, held_out, spec, held_out_spec or spec, weights or [1.0] * len(data))
     training.train(trainer, max_minutes)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, PaliGemmaProcessor, PreTrainedTokenizerFast
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from medmm_lib import sources
+from medmm_lib import parallel, sources
 from medmm_lib.data.asked import with_images
 from medmm_lib.evaluation.controls import BLANK
 from medmm_lib.vlm.collator import ANSWER, CAPTION, Collator
@@ -67,11 +67,12 @@ def pretrained(
         own / "pretraining",
         save_strategy="steps",
         save_steps=SAVED,
-        save_total_limit=1,
     )
-    processor.save_pretrained(own / "unfinished")
-    model.save_pretrained(own / "unfinished")
-    (own / "unfinished").rename(done)
+    if parallel.MAIN:
+        processor.save_pretrained(own / "unfinished")
+        model.save_pretrained(own / "unfinished")
+        (own / "unfinished").rename(done)
+    parallel.wait()
     return done
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import BatchFeature, EarlyStoppingCallback, PreTrainedModel, TrainingArguments
 
-from medmm_lib import device, training
+from medmm_lib import checkpoints, device, training
 from medmm_lib.vlm.collator import IGNORED, Collator
 
 Rows = Sequence[Mapping[str, Any]]  # image, question, answer: a `datasets.Dataset`, or a list of dictionaries
@@ -141,10 +141,10 @@ def fit(
     if patience:
         others |= {
             "load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": False,
-            "save_strategy": "steps", "save_steps": every, "save_total_limit": 2,  # the best and the last
+            "save_strategy": "steps", "save_steps": every,
             "restore_callback_states_from_checkpoint": True,
         }  # fmt: skip
-    resumes = training.last_checkpoint(folder) is not None
+    resumes = checkpoints.last(folder) is not None
     settings = training.arguments(
         folder, steps=schedule.steps, batch_size=schedule.batch_size, learning_rate=schedule.learning_rate,
         seed=schedule.seed, gradient_accumulation_steps=schedule.accumulation, max_grad_norm=schedule.clipping,

@@ -5,7 +5,7 @@ import torch
 from medmm_lib.contrastive import images
 from medmm_lib.contrastive.explore import filled_in
 from medmm_lib.contrastive.fitting import fit
-from medmm_lib.contrastive.mae import MAEShape, errors, mean_image_errors
+from medmm_lib.contrastive.mae import MAEShape, errors, hiding, mean_image_errors
 from tests.contrastive import small
 
 
@@ -20,7 +20,7 @@ def test_positions_are_not_zero():
 def test_it_beats_the_mean_image_on_held_out_images(tmp_path):
     pixels, held_out = small.squares(256, seed=0)[0], small.squares(40, seed=1)[0]
     mae = small.mae()
-    fit(mae, lambda rows, _: {"pixels": pixels[rows]}, len(pixels), small.schedule(steps=250), tmp_path, key="mae")
+    fit(mae, hiding(pixels, mae.shape, 0), len(pixels), small.schedule(steps=250), tmp_path, key="mae")
     own, mean = errors(mae, held_out), mean_image_errors(pixels, held_out, small.SHAPE.patch)
     assert own.shape == mean.shape == (40, 16)
     assert own.nanmean() < 0.95 * mean.mean()

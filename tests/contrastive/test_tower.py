@@ -6,6 +6,7 @@ from medmm_lib.contrastive import explain
 from medmm_lib.contrastive.alignment import align
 from medmm_lib.contrastive.fitting import Unfinished, asked, fit
 from medmm_lib.contrastive.kept import keep, kept
+from medmm_lib.contrastive.mae import hiding
 from medmm_lib.contrastive.tower import Tower
 from tests.contrastive import small
 
@@ -77,7 +78,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     def run(folder, minutes):
         part, model = small.material().train, small.mae()
         fit(
-            model, lambda rows, _: {"pixels": part.pixels[rows]}, len(part.pixels), small.schedule(steps=20), folder,
+            model, hiding(part.pixels, model.shape, 0), len(part.pixels), small.schedule(steps=20), folder,
             key="test", save_steps=5, max_minutes=minutes,
         )  # fmt: skip
         return model

@@ -1,0 +1,76 @@
+"""Data-parallel training with one process a GPU: `torchrun --no-python --nproc-per-node 2 medmm run ...`
+
+Every process runs the whole chapter; the Trainer joins them in its trainings, of which each does a part of every batch.
+`batch_size` stays the whole batch, so that a chapter's parameters mean the same on any number of GPUs. What here is
+shared is what makes the losses the same, too. In a run of one process all of this does nothing.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+
+PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
+MAIN = os.environ.get("RANK", "0") == "0"  # the process that writes
+
+if PROCESSES > 1 and torch.cuda.is_available():  # models outside the Trainer go to this process's GPU, too
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def _joined() -> bool:
+    return PROCESSES > 1 and dist.is_initialized()
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if _joined():
+        dist.barrier()
+
+
+def decided(choice: bool) -> bool:
+    """What the main process chose. Clocks differ, and processes that stop at different steps wait for each other."""
+    if not _joined():
+        return choice
+    place = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+    shared = torch.tensor(choice, dtype=torch.int32, device=place)
+    dist.broadcast(shared, 0)
+    return bool(shared)
+
+
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes, without gradients."""
+    if not _joined():
+        return values
+    total = values.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def share(count: torch.Tensor) -> torch.Tensor | float:
+    """What to multiply a loss by that is a mean over `count` terms of this process's part of a batch.
+
+    DDP takes the mean of the processes' gradients, which is that of the whole batch only where all have as many terms.
+    """
+    return PROCESSES * count / summed(count).clamp(min=1) if _joined() else 1.0
+
+
+def gathered(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes' parts of a batch, in order, with gradients: for losses that compare them in pairs."""
+    return _Gathered.apply(rows) if _joined() else rows
+
+
+class _Gathered(torch.autograd.Function):
+    """Each process computes the whole loss, so that the gradient of a row is the sum of theirs."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, rows: torch.Tensor) -> torch.Tensor:
+        """All rows."""
+        context.rows = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(PROCESSES)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
+        """Those of this process's rows."""
+        return summed(gradient.contiguous())[dist.get_rank() * context.rows :][: context.rows]
