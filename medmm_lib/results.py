@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.display import Markdown
 
-from medmm_lib import device, parameters, paths, plots, sources
+from medmm_lib import device, parallel, parameters, paths, plots, sources
 
 NOT_MEASURED = "not measured yet"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -82,14 +82,16 @@ class RunRecord:
         record = self.as_dict()
         folder = paths.artifacts(self.profile, self.chapter)
         identity = {key: record[key] for key in ("name", "parameters_hash", "code_hash", "data")}
-        _write(folder / "runs" / sources.json_hash(identity) / "record.json", record)
+        if parallel.MAIN:
+            _write(folder / "runs" / sources.json_hash(identity) / "record.json", record)
         summary = _read(folder / "results.json") or {}
         same = all(summary.get(key) == record[key] for key in ("parameters_hash", "code_hash", "data"))
         earlier = summary.get("metrics", {}) if same else {}
         curves = summary.get("curves", {}) if same else {}
         record |= {"metrics": earlier | self.metrics, "curves": curves | self.curves}
         del record["name"]
-        _write(folder / "results.json", record)
+        if parallel.MAIN:
+            _write(folder / "results.json", record)
         return record
 
 

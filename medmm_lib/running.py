@@ -1,9 +1,15 @@
-"""Headless runs: executes the chapters that are stale, in order, with Papermill."""
+"""Headless runs: executes the chapters that are stale, in order, with Papermill.
+
+Under `torchrun` every process runs every chapter (`medmm_lib.parallel`), and the main one keeps notebook and state.
+"""
 
 import json
 import os
 import sys
+import tempfile
 import time
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from medmm_lib import data, parameters, paths, results, sources
+from medmm_lib import data, parallel, parameters, paths, results, sources
 
 PUBLISHED = tuple(
     paths.REPORT / f"{name}.csv" for name in ("published", "comparable", "gpus")
@@ -32,24 +38,66 @@ def run(profile: str, only: list[str] | None = None, force: bool = False) -> lis
     chapters it reads have changed since its last complete run. Parameter files are checked before anything runs.
     Raises `RunError` at the first chapter that fails.
     """
-    chosen = _chosen(profile, only)
-    values = {chapter: _parameters(profile, chapter) for chapter in chosen}
-    ran = []
-    for chapter in chosen:
-        inputs = _inputs(profile, chapter)
-        why = "forced" if force else _why_stale(profile, chapter, inputs)
-        if why is None:
-            print(f"{chapter}: up to date")
-            continue
-        print(f"{chapter}: running ({why})", flush=True)
-        started = time.monotonic()
-        _execute(profile, chapter, values[chapter])
-        paths.write_atomically(_state(profile, chapter), json.dumps(inputs, indent=2))
-        print(f"{chapter}: done in {time.monotonic() - started:.0f} s", flush=True)
-        ran.append(chapter)
+    jobs = [Job(profile, chapter, parameters_of(profile, chapter)) for chapter in _chosen(profile, only)]
+    ran = [job.chapter for job in jobs if run_one(job, force)]
     if not ran:
         print(f"Nothing to do: every chosen chapter of profile {profile} is up to date.")
     return ran
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a chapter. `values`: the parameters that differ from the notebook's own; `profile`: of its folder."""
+
+    profile: str
+    chapter: str
+    values: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where it leaves its files."""
+        return paths.artifacts(self.profile, self.chapter)
+
+    @property
+    def page(self) -> Path:
+        """The executed notebook, there once it is complete."""
+        return self.folder / "notebook.ipynb"
+
+    @property
+    def state(self) -> Path:
+        """Hashes of what the complete run depended on."""
+        return self.folder / "inputs.json"
+
+
+def run_one(job: Job, force: bool = False) -> bool:
+    """Run one chapter if it is stale. → whether it ran. Raises `RunError`, also when another run has its folder."""
+    try:
+        with paths.locked(job.folder) if parallel.MAIN else nullcontext():
+            return _run_stale(job, force)
+    except paths.InUse as error:
+        raise RunError(f"{job.chapter}: {error}") from error
+    except OSError as error:  # a full disk, a folder that can't be written
+        raise RunError(
+            f"{job.chapter} could not be run to its end: {error}. Its files are in {os.path.relpath(job.folder)}; what "
+            "is there is whole, and the same command goes on from it"
+        ) from error
+
+
+def _run_stale(job: Job, force: bool) -> bool:
+    inputs = _inputs(job)
+    why = "forced" if force else _why_stale(job, inputs)
+    if why is None:
+        print(f"{job.chapter}: up to date")
+        return False
+    print(f"{job.chapter}: running ({why})", flush=True)
+    started = time.monotonic()
+    if parallel.MAIN:
+        _execute(job)
+        paths.write_atomically(job.state, json.dumps(inputs, indent=2))
+    else:
+        _take_part(job)
+    print(f"{job.chapter}: done in {time.monotonic() - started:.0f} s", flush=True)
+    return True
 
 
 def _chosen(profile: str, only: list[str] | None) -> list[str]:
@@ -67,10 +115,11 @@ def _parameter_file(profile: str, chapter: str) -> Path:
     return paths.PARAMS / profile / f"{chapter}.yml"
 
 
-def _parameters(profile: str, chapter: str) -> dict[str, Any]:
+def parameters_of(profile: str, chapter: str) -> dict[str, Any]:
+    """What a profile's parameter file says, checked against the notebook. Raises `RunError` that names the file."""
     file = _parameter_file(profile, chapter)
     if not file.is_file():
-        profiles = sorted(path.name for path in paths.PARAMS.iterdir() if path.is_dir())
+        profiles = sorted({path.parent.name for path in paths.PARAMS.glob("*/[0-9]*.yml")})
         raise RunError(
             f"there is no {os.path.relpath(file)}. Profiles: {', '.join(profiles)}. To make one, copy a "
             "parameter file of another profile"
@@ -83,10 +132,11 @@ def _parameters(profile: str, chapter: str) -> dict[str, Any]:
     return values
 
 
-def _inputs(profile: str, chapter: str) -> dict[str, Any]:
+def _inputs(job: Job) -> dict[str, Any]:
     """Hashes of everything that the chapter's result depends on."""
+    profile, chapter = job.profile, job.chapter
     notebook = paths.NOTEBOOKS / f"{chapter}.ipynb"
-    full = parameters.of_profile(profile, chapter)
+    full = parameters.declared(notebook).defaults | job.values
     reads = nbformat.read(notebook, as_version=4).metadata.get("medmm", {}).get("reads", [])
     inputs = {
         "code": sources.code_hash(chapter),
@@ -107,51 +157,52 @@ def _inputs(profile: str, chapter: str) -> dict[str, Any]:
     return inputs
 
 
-def _why_stale(profile: str, chapter: str, inputs: dict[str, Any]) -> str | None:
-    if not _state(profile, chapter).is_file() or not _page(profile, chapter).is_file():
+def _why_stale(job: Job, inputs: dict[str, Any]) -> str | None:
+    if not job.state.is_file() or not job.page.is_file():
         return "it has no complete run yet"
-    before = json.loads(_state(profile, chapter).read_text())
+    before = json.loads(job.state.read_text())
     changed = [name for name in inputs.keys() | before.keys() if inputs.get(name) != before.get(name)]
     if changed:
         return f"changed: {', '.join(sorted(changed))}"
-    summary = results.latest(profile, chapter)
+    summary = results.latest(job.profile, job.chapter)
     if summary is None or summary["code_hash"] != inputs["code"] or summary["parameters_hash"] != inputs["parameters"]:
         return "its results are missing or come from another run"
     return None
 
 
-def _execute(profile: str, chapter: str, values: dict[str, Any]) -> None:
-    """Run one notebook into `artifacts/<profile>/<chapter>/`: as `notebook.ipynb` only once it is complete."""
-    partial = paths.artifacts(profile, chapter) / "notebook.partial.ipynb"
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    _state(profile, chapter).unlink(missing_ok=True)  # a run that fails leaves nothing that counts as complete
+def _execute(job: Job) -> None:
+    """Run one notebook into the chapter's folder: as `notebook.ipynb` only once it is complete."""
+    partial = job.folder / "notebook.partial.ipynb"
+    job.state.unlink(missing_ok=True)  # a run that fails leaves nothing that counts as complete
     try:
-        papermill.execute_notebook(
-            paths.NOTEBOOKS / f"{chapter}.ipynb",
-            partial,
-            parameters=values,
-            kernel_name="python3",
-            cwd=paths.ROOT,
-            progress_bar={"desc": chapter, "unit": "cell", "file": sys.stderr},
-            extra_arguments=["--log-level=ERROR"],  # without it, every kernel warns that it listens on a local port
-        )
+        _papermill(job, partial)
     except PapermillExecutionError as error:
         raise RunError(
-            f"{chapter} failed in cell {error.exec_count}:\n\n{error.source.strip()}\n\n"
+            f"{job.chapter} failed in cell {error.exec_count}:\n\n{error.source.strip()}\n\n"
             + "\n".join(error.traceback)
             + f"\n\nThe notebook up to there: {os.path.relpath(partial)}"
         ) from error
     except (DeadKernelError, CellTimeoutError) as error:
         raise RunError(
-            f"{chapter}: the kernel died or did not answer ({error}). If the machine ran out of memory, choose a "
+            f"{job.chapter}: the kernel died or did not answer ({error}). If the machine ran out of memory, choose a "
             f"smaller profile. The notebook up to there: {os.path.relpath(partial)}"
         ) from error
-    partial.rename(_page(profile, chapter))
+    partial.rename(job.page)
 
 
-def _page(profile: str, chapter: str) -> Path:
-    return paths.artifacts(profile, chapter) / "notebook.ipynb"
+def _take_part(job: Job) -> None:
+    """Run one notebook as a process beside the main one; what it shows is not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        _papermill(job, Path(folder) / "notebook.ipynb")
 
 
-def _state(profile: str, chapter: str) -> Path:
-    return paths.artifacts(profile, chapter) / "inputs.json"
+def _papermill(job: Job, target: Path) -> None:
+    papermill.execute_notebook(
+        paths.NOTEBOOKS / f"{job.chapter}.ipynb",
+        target,
+        parameters=job.values,
+        kernel_name="python3",
+        cwd=paths.ROOT,
+        progress_bar={"desc": job.chapter, "unit": "cell", "file": sys.stderr} if parallel.MAIN else False,
+        extra_arguments=["--log-level=ERROR"],  # without it, every kernel warns that it listens on a local port
+    )
