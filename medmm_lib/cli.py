@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", default="quick", help="which parameter files: params/PROFILE (default: quick)")
     run.add_argument("--only", action="append", metavar="CHAPTER", help="run this chapter only; may be repeated")
     run.add_argument("--force", action="store_true", help="run chapters that are up to date, too")
+    run.add_argument("--sweep", type=Path, metavar="FILE", help="run the chapter of params/sweeps/NAME.yml many times")
     run.set_defaults(call=_run)
 
     site = commands.add_parser("site", help="build the website in _site from executed chapters")
@@ -81,10 +82,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from medmm_lib import running, site
+    from medmm_lib import parallel, running, site, sweeps
 
+    if options.sweep:
+        if options.only:
+            raise running.RunError("a sweep's file names its chapter: leave --only out")
+        print(f"The table is at {sweeps.run(options.sweep, options.force)}")
+        return 0
     running.run(options.profile, options.only, options.force)
-    site.prepare(options.profile)
+    if parallel.MAIN:
+        site.prepare(options.profile)
     return 0
 
 

@@ -6,7 +6,7 @@ import pytest
 from medmm_lib import parameters, paths
 
 CHAPTERS = paths.chapters()
-FILES = sorted(paths.PARAMS.glob("*/*.yml"))
+FILES = sorted(paths.PARAMS.glob("*/[0-9]*.yml"))
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
