@@ -184,3 +184,7 @@ def _promote(options: argparse.Namespace) -> int:
 
     print(f"Result of record: {results.promote(options.profile, options.chapter)}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

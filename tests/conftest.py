@@ -10,8 +10,10 @@ import torch
 if not torch.cuda.is_available():  # the Triton kernel runs in its interpreter then, to be asked for before any import
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+from medmm_lib import paths
 from medmm_lib.data import medpix
 from medmm_lib.data.loaded import DataError
+from tests.chapters import write_chapter
 from tests.chat_server import ChatServer
 
 torch.set_num_threads(1)  # a worker a core: with more threads, small models take ten times as long
@@ -68,3 +70,14 @@ def serve():
     yield start
     for server in servers:
         server.shutdown()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of two small chapters; the second reads what the first leaves."""
+    for name, place in (("NOTEBOOKS", "notebooks"), ("PARAMS", "params"), ("ARTIFACTS", "artifacts")):
+        monkeypatch.setattr(paths, name, tmp_path / place)
+    monkeypatch.setenv("MEDMM_TEST_PROJECT", str(tmp_path))
+    write_chapter(tmp_path, "01_first")
+    write_chapter(tmp_path, "02_second", reads=["01_first"])
+    return tmp_path

@@ -1,59 +1,10 @@
 import json
 
-import jupytext
 import pytest
 
 from medmm_lib import cli, paths, running, sources
 from medmm_lib.running import RunError
-
-NOTEBOOK = """
-# %% tags=["parameters"]
-profile: str = "quick"  # profile
-rate: float = 0.5  # a number
-
-# %%
-from medmm_lib.parameters import read
-from medmm_lib.results import RunRecord
-parameters = read(globals())
-
-# %%
-record = RunRecord("{chapter}", parameters, data={{"name": "none", "fingerprint": "abc"}})
-record.metrics["double_rate"] = 2 * rate
-{body}
-record.save();
-"""
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of two small chapters; the second reads what the first leaves."""
-    for name, place in (("NOTEBOOKS", "notebooks"), ("PARAMS", "params"), ("ARTIFACTS", "artifacts")):
-        monkeypatch.setattr(paths, name, tmp_path / place)
-    monkeypatch.setenv("MEDMM_TEST_PROJECT", str(tmp_path))
-    write_chapter(tmp_path, "01_first")
-    write_chapter(tmp_path, "02_second", reads=["01_first"])
-    return tmp_path
-
-
-# The kernel is another process: its notebooks set the paths that `project` has set here.
-PATHS = """
-import os
-from pathlib import Path
-from medmm_lib import paths
-root = Path(os.environ["MEDMM_TEST_PROJECT"])
-paths.NOTEBOOKS, paths.ARTIFACTS = root / "notebooks", root / "artifacts"
-"""
-
-
-def write_chapter(folder, name, body="", reads=(), runs=(), values="rate: 0.5\n"):
-    text = NOTEBOOK.format(chapter=name, body=body).replace("parameters = read", PATHS + "parameters = read")
-    notebook = jupytext.reads(text, "py:percent")
-    notebook.metadata["medmm"] = {"reads": list(reads), "runs": list(runs)}
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    (folder / "notebooks").mkdir(exist_ok=True)
-    jupytext.write(notebook, folder / "notebooks" / f"{name}.ipynb")
-    (folder / "params" / "quick").mkdir(parents=True, exist_ok=True)
-    (folder / "params" / "quick" / f"{name}.yml").write_text(values)
+from tests.chapters import write_chapter
 
 
 def test_chapters_run_once_in_order_and_again_only_when_something_changed(project, capsys):

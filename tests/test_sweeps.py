@@ -3,11 +3,11 @@ import pytest
 
 from medmm_lib import cli, paths, results, sweeps
 from medmm_lib.running import RunError
-from tests.test_running import project, write_chapter  # noqa: F401 - a fixture
+from tests.chapters import write_chapter
 
 
 @pytest.fixture
-def swept(project, monkeypatch):  # noqa: F811
+def swept(project, monkeypatch):
     """Write a sweep's file and give its path."""
     monkeypatch.setattr(paths, "SWEEPS", project / "params" / "sweeps")
     paths.SWEEPS.mkdir(parents=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 HOME = "/workspace/persistent"  # where the volume is mounted: code, data and results
+PROJECT = f"{HOME}/medmm"  # the checkout, with its environment in .venv
 LOCAL = "/local"  # the node's own disk
 SECRET_KEY = "HF_TOKEN"
 
@@ -89,7 +90,7 @@ def _pod(space: Workspace, command: list[str], gpus: int) -> dict[str, Any]:
     token = {"secretKeyRef": {"name": space.secret, "key": SECRET_KEY, "optional": True}}
     variables = {"MEDMM_DATA": f"{HOME}/data", "HF_HOME": f"{HOME}/hub", "TMPDIR": LOCAL}
     container = {
-        "name": space.name, "image": space.image, "command": command, "workingDir": HOME,
+        "name": space.name, "image": space.image, "command": command, "workingDir": PROJECT,
         "env": [{"name": SECRET_KEY, "valueFrom": token}]
         + [{"name": name, "value": value} for name, value in variables.items()],
         "resources": _resources(space, gpus),

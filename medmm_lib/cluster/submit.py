@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+import textwrap
 from dataclasses import dataclass
 
 import yaml
@@ -10,7 +11,7 @@ import yaml
 from medmm_lib import parameters, paths
 from medmm_lib.cluster import manifests
 from medmm_lib.cluster.estimate import GpuDays, gpu_days
-from medmm_lib.cluster.manifests import HOME, Workspace
+from medmm_lib.cluster.manifests import HOME, LOCAL, PROJECT, Workspace
 from medmm_lib.scaling.planner import GPU_DAYS_A_MONTH
 
 CLIENTS = {"dsri": "oc", "kubernetes": "kubectl"}
@@ -39,7 +40,7 @@ class Submission:
         lines = [f"# {self.chapter}, profile {self.profile}, on {self.target}", ""]
         lines += [f"GPU-days expected: {expected}.{limit}", f"GPU-days to book: {booked}.", ""]
         for number, (what, command) in enumerate(self.commands, 1):
-            lines += [f"{number}. {what}", "", f"       {command}", ""]
+            lines += [f"{number}. {what}", "", textwrap.indent(command, "       "), ""]
         return "\n".join([*lines, "# The manifests", "", self.yaml])
 
 
@@ -61,14 +62,16 @@ def prepare(target: str, chapter: str, profile: str, space: Workspace, *, booked
             f"{chapter} may take {days.booked:.2f} GPU-days; with {booked:.2f} of this month that is more than the "
             f"{GPU_DAYS_A_MONTH} that DSRI gives a user. Set max_minutes lower: a run goes on from its checkpoint"
         )
-    run = f"cd {HOME}/medmm && .venv/bin/medmm run --profile {profile} --only {chapter}"
+    run = [".venv/bin/python", "-m", "medmm_lib.cluster.staging", "--profile", profile, "--only", chapter]
+    run += ["--local", LOCAL, "--gpu"]
     if target == "dsri":
-        # A Deployment starts its pod again whenever it ends: so it stays when the run has ended.
-        shown = [manifests.claim(space), manifests.deployment(space, ["bash", "-lc", f"{run}; sleep infinity"])]
+        # A Deployment starts its pod again whenever it ends: so it stays, also before the environment is there.
+        stay = f"[ -x {run[0]} ] && exec {shlex.join(run)} --stay; trap exit TERM; sleep infinity & wait"
+        shown = [manifests.claim(space), manifests.deployment(space, ["bash", "-c", stay])]
         commands = _on_dsri(space, chapter, profile)
     else:
         hours = 24 * (days.booked or 1.0) + 1
-        shown = [manifests.claim(space), manifests.job(space, ["bash", "-lc", run], hours=hours)]
+        shown = [manifests.claim(space), manifests.job(space, run, hours=hours)]
         commands = _on_kubernetes(space, chapter, profile)
     text = yaml.safe_dump_all(shown, sort_keys=False, width=1000)
     return Submission(chapter, profile, target, text, commands, days)
@@ -88,33 +91,37 @@ def run(submission: Submission) -> None:
 def _on_dsri(space: Workspace, chapter: str, profile: str) -> list[tuple[str, str]]:
     patch = f"oc patch deployment/{space.name} --type=json -p="
     attach, give_back = (patch + shlex.quote(manifests.gpu_patch(space, gpus)) for gpus in (1, 0))
-    pod = f"$(oc get pod --selector app={space.name} -o name)"
-    results = f"{HOME}/medmm/artifacts/{profile}/{chapter}"
-    promote = f"medmm results promote {chapter} --profile {profile}"
+    pod = f"pod=$(oc get pod --selector app={space.name} -o jsonpath='{{.items[0].metadata.name}}')"
+    inside = f"oc exec deployment/{space.name} --"
+    results = f"artifacts/{profile}/{chapter}/"
     return [
-        ("Book the GPU in DSRI's calendar. Without one the pod runs on CPU cores, which shows that it starts.",
+        ("Book the GPU in DSRI's calendar. Until it is attached, the pod waits.",
          "https://maastrichtu-ids.github.io/dsri-documentation/gpu-booking"),
         ("Make the hub's token known to the pod, once, if a gated model is needed. It stands in no manifest.",
          f"oc create secret generic {space.secret} --from-literal={manifests.SECRET_KEY}=$HF_TOKEN"),
         ("Start the workspace: a volume, and a pod without a GPU.",
          f"medmm submit dsri --chapter {chapter} --profile {profile}"),
-        ("Bring code and data onto the volume, once; the second copy resumes.",
-         f"oc rsync --progress . {pod}:{HOME}/medmm && oc rsync --progress $MEDMM_DATA/ {pod}:{HOME}/data"),
-        ("Make the environment there, once.", f"oc exec deployment/{space.name} -- make -C {HOME}/medmm setup"),
-        ("When the booking starts: attach the GPU. The pod starts again and goes on from its checkpoints.", attach),
+        ("Bring project and data onto the volume. The same again brings only what changed.",
+         f"{pod}\noc rsync --exclude=.venv --exclude=_site --exclude=artifacts ./ $pod:{PROJECT}\n"
+         f"oc rsync $MEDMM_DATA/ $pod:{HOME}/data"),
+        ("Make the environment there, and rehearse on CPU cores with the embedded data.",
+         f"{inside} make -C {PROJECT} setup\n{inside} {PROJECT}/.venv/bin/medmm run --only {chapter}"),
+        ("When the booking starts, attach the GPU. The pod starts again, copies project and data to the node's own disk, "
+         "and runs. What it leaves comes back to the volume every five minutes.", attach),
         ("Watch it.", f"oc logs -f deployment/{space.name}"),
         ("Bring the results home, and make them the results of record.",
-         f"oc rsync {pod}:{results}/ artifacts/{profile}/{chapter} && {promote}"),
-        ("Give the GPU back. At 09:00 after the booking it is taken away, and the pod goes on without it.", give_back),
+         f"{pod}\noc rsync $pod:{PROJECT}/{results} {results}\nmedmm results promote {chapter} --profile {profile}"),
+        ("Give the GPU back. At 09:00 after the booking it is taken away. The pod then waits for the next one, and goes "
+         "on from its checkpoints.", give_back),
     ]  # fmt: skip
 
 
 def _on_kubernetes(space: Workspace, chapter: str, profile: str) -> list[tuple[str, str]]:
-    results = f"{HOME}/medmm/artifacts/{profile}/{chapter}"
+    results = f"{PROJECT}/artifacts/{profile}/{chapter}"
     return [
         ("Make the hub's token known, once, if a gated model is needed. It stands in no manifest.",
          f"kubectl create secret generic {space.secret} --from-literal={manifests.SECRET_KEY}=$HF_TOKEN"),
-        (f"Place code and data on the volume {space.name}, below {HOME}/medmm and {HOME}/data, and queue the run.",
+        (f"Place code and data on the volume {space.name}, below {PROJECT} and {HOME}/data, and queue the run.",
          f"medmm submit kubernetes --chapter {chapter} --profile {profile}"),
         ("Watch it.", f"kubectl logs -f job/{space.name}"),
         (f"Fetch {results} from the volume, and make it the result of record.",
