@@ -4,7 +4,8 @@
 # Both make the virtual environment .venv first, when it is not there or not up to date.
 #
 # Also: make setup · make lab (JupyterLab on the notebooks) · make site (the website only) · make bench (time the masking
-# kernels on what this machine has, rows in artifacts/benchmarks/rows.csv) · make lint · make clean
+# kernels on what this machine has, rows in artifacts/benchmarks/rows.csv) · make test-faults (kill, fill up and damage
+# runs, about 15 minutes, table in artifacts/faults.csv) · make lint · make clean
 #
 # Variables:
 #   PYTHON        the Python 3.11 to make .venv with
@@ -18,7 +19,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: report test setup lab site bench lint clean
+.PHONY: report test test-faults setup lab site bench lint clean
 
 report: setup
 	$(BIN)/medmm run --profile quick
@@ -26,6 +27,9 @@ report: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto
+
+test-faults: setup
+	$(BIN)/python -m pytest tests/test_faults.py --slow -s
 
 setup: $(STAMP)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from medmm_lib import parameters, paths
+from medmm_lib import parameters, paths, running
 from medmm_lib.cluster import manifests
 from medmm_lib.cluster.estimate import GpuDays, gpu_days
 from medmm_lib.cluster.manifests import HOME, LOCAL, PROJECT, Workspace
@@ -47,15 +47,16 @@ class Submission:
 def prepare(target: str, chapter: str, profile: str, space: Workspace, *, booked: float = 0.0) -> Submission:
     """What a run takes and does. `target` is `dsri`, or `kubernetes` for clusters with a queue.
 
-    `booked`: the GPU-days that this month has seen already. Raises `SubmitError` for an unknown target or chapter, one
-    without a parameter file, and a run that DSRI's monthly limit does not allow.
+    `booked`: the GPU-days that this month has seen already. Raises `SubmitError` for an unknown target or chapter and
+    for a run that DSRI's monthly limit does not allow, `RunError` for a missing or wrong parameter file.
     """
     if target not in CLIENTS:
         raise SubmitError(f"unknown target {target!r}; expected {' or '.join(CLIENTS)}")
     if chapter not in paths.chapters():
         raise SubmitError(f"no chapter is called {chapter}. There are: {', '.join(paths.chapters())}")
-    if not (paths.PARAMS / profile / f"{chapter}.yml").is_file():
-        raise SubmitError(f"there is no params/{profile}/{chapter}.yml: copy one of another profile")
+    running.parameters_of(
+        profile, chapter
+    )  # on the cluster, a mistake in them would only be told when the GPU is there
     days = gpu_days(chapter, parameters.of_profile(profile, chapter))
     if target == "dsri" and days.booked and booked + days.booked > GPU_DAYS_A_MONTH:
         raise SubmitError(
@@ -106,13 +107,13 @@ def _on_dsri(space: Workspace, chapter: str, profile: str) -> list[tuple[str, st
          f"oc rsync $MEDMM_DATA/ $pod:{HOME}/data"),
         ("Make the environment there, and rehearse on CPU cores with the embedded data.",
          f"{inside} make -C {PROJECT} setup\n{inside} {PROJECT}/.venv/bin/medmm run --only {chapter}"),
-        ("When the booking starts, attach the GPU. The pod starts again, copies project and data to the node's own disk, "
-         "and runs. What it leaves comes back to the volume every five minutes.", attach),
+        ("When the booking starts, attach the GPU. The pod starts again, copies project and data to the node's own "
+         "disk, and runs. What it leaves comes back to the volume every five minutes.", attach),
         ("Watch it.", f"oc logs -f deployment/{space.name}"),
         ("Bring the results home, and make them the results of record.",
          f"{pod}\noc rsync $pod:{PROJECT}/{results} {results}\nmedmm results promote {chapter} --profile {profile}"),
-        ("Give the GPU back. At 09:00 after the booking it is taken away. The pod then waits for the next one, and goes "
-         "on from its checkpoints.", give_back),
+        ("Give the GPU back. At 09:00 after the booking it is taken away. The pod then waits for the next one, and "
+         "goes on from its checkpoints.", give_back),
     ]  # fmt: skip
 
 
