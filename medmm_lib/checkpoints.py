@@ -76,8 +76,8 @@ def check_device(checkpoint: Path) -> None:
     kind = json.loads((checkpoint / MARK).read_text())["device"]
     if kind == "cuda" and not torch.cuda.is_available():
         raise NoGPU(
-            f"{checkpoint} was made on a GPU, and there is none here now. Attach one and run the same again: it goes on "
-            f"from there. To begin anew on CPU cores, remove {checkpoint.parent}"
+            f"{checkpoint} was made on a GPU, and there is none here now. Attach one and run the same again: it goes "
+            f"on from there. To begin anew on CPU cores, remove {checkpoint.parent}"
         )
 
 

@@ -259,6 +259,16 @@ def test_damaged_checkpoints(tmp_path, whole):
     told("damaged checkpoint", 2, lost=found["lost"], doubled=found["doubled"], wrong=wrong)
 
 
+def test_a_gpu_that_is_taken_away(tmp_path, whole):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    mark = tmp_path / f"checkpoint-{STEPS}" / checkpoints.MARK
+    mark.write_text(mark.read_text().replace('"cpu"', '"cuda"'))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    said = output_of(train(tmp_path), code=1)
+    lost = sum(not path.is_file() or path.read_bytes() != content for path, content in before.items())
+    told("GPU taken away", 1, lost=lost, wrong=int("Attach one and run the same again" not in said))
+
+
 def test_the_time_limit_again_and_again(tmp_path, whole):
     stops = 0
     while not (tmp_path / "losses.json").exists() and stops < 40:
