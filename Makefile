@@ -5,7 +5,8 @@
 #
 # Also: make setup · make lab (JupyterLab on the notebooks) · make site (the website only) · make bench (time the masking
 # kernels on what this machine has, rows in artifacts/benchmarks/rows.csv) · make test-faults (kill, fill up and damage
-# runs, about 15 minutes, table in artifacts/faults.csv) · make lint · make clean
+# runs, about 15 minutes, table in artifacts/faults.csv) · make lint · make audit (secrets in tracked files, known
+# vulnerabilities of the packages; AUDIT=strict also fails where these can't be looked up) · make clean
 #
 # Variables:
 #   PYTHON        the Python 3.11 to make .venv with
@@ -19,7 +20,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: report test test-faults setup lab site bench lint clean
+.PHONY: report test test-faults setup lab site bench lint audit clean
 
 report: setup
 	$(BIN)/medmm run --profile quick
@@ -62,6 +63,9 @@ bench: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+audit: setup
+	$(BIN)/python .ci/audit.py
 
 clean:
 	rm -rf .venv artifacts report/chapters _site

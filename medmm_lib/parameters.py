@@ -19,6 +19,7 @@ from medmm_lib import paths
 # Names that IPython itself puts into a notebook's namespace.
 _IPYTHON_NAMES = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 _STRICT = ConfigDict(strict=True)
+_TYPES = {"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str}
 
 
 class ParameterError(ValueError):
@@ -42,29 +43,61 @@ def declared(notebook: Path) -> Declared:
     sources = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(sources) != 1:
         raise ParameterError(f"{notebook.name}: expected one cell tagged 'parameters', found {len(sources)}")
-    namespace: dict[str, Any] = {}
+    found = Declared({}, {})
     for statement in ast.parse(sources[0]).body:
         line = ast.unparse(statement)
-        if not isinstance(statement, ast.AnnAssign) or statement.value is None:
+        target = getattr(statement, "target", None)
+        if not isinstance(statement, ast.AnnAssign) or statement.value is None or not isinstance(target, ast.Name):
             raise ParameterError(f"{notebook.name}: the parameters cell has {line!r}; write `name: type = literal`")
         try:
-            ast.literal_eval(statement.value)
+            found.types[target.id] = _type(statement.annotation)
+        except ValueError as error:
+            raise ParameterError(f"{notebook.name}: the parameters cell has {line!r}: {error}") from None
+        try:
+            found.defaults[target.id] = ast.literal_eval(statement.value)
         except ValueError:
             raise ParameterError(
                 f"{notebook.name}: the parameters cell has {line!r}, whose value is computed. Papermill would not "
                 "compute it again after a change: write a literal, and derive values in a later cell"
             ) from None
-    exec(compile(sources[0], str(notebook), "exec"), namespace)
-    annotations = namespace["__annotations__"]
-    return Declared(types=annotations, defaults={name: namespace[name] for name in annotations})
+    return found
+
+
+def _type(node: ast.expr) -> Any:  # noqa: ANN401 - an annotation can be anything
+    """The type that an annotation names, without running it: `int`, `list[...]`, `dict[..., ...]`, `... | None`."""
+    match node:
+        case ast.Name(id=name) if name in _TYPES:
+            return _TYPES[name]
+        case ast.Constant(value=None):
+            return None
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type(left) | _type(right)
+        case ast.Subscript(value=ast.Name(id="list"), slice=inner):
+            return list[_type(inner)]
+        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, value])):
+            return dict[_type(key), _type(value)]
+    raise ValueError(f"{ast.unparse(node)} is no type of a parameter; expected such as int, list[str], str | None")
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The values of a parameter file (YAML: a mapping of names to values; an empty file has none)."""
+    """The values of a parameter file (YAML: a mapping of names to values; an empty file has none).
+
+    Tags of objects and aliases are refused: the first would run code, and with the second a few lines can stand for
+    billions of values, which fill the memory once something writes them out.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ParameterError(f"{path} has an alias (*name): write the value out")
+        values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ParameterError(f"{path}: this is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ParameterError(f"{path}: lists or mappings are nested too deeply") from error
+    except ParameterError:
+        raise
+    except ValueError as error:  # no UTF-8; a date or a number that can't be, such as 2026-13-45
+        raise ParameterError(f"{path}: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

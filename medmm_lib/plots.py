@@ -5,6 +5,7 @@ import html
 import json
 import logging
 import os
+import re
 from functools import cache
 
 import pandas as pd
@@ -81,6 +82,12 @@ def box(markdown: str, kind: str, title: str = "") -> None:
         },
         raw=True,
     )
+
+
+def literal(text: str) -> str:
+    """A text of the data, so that Markdown shows it as it is, in a line: no HTML, links, formatting or citations."""
+    marks = re.sub(r"([\\`*_{}\[\]$!#|~@^])", r"\\\1", " ".join(text.split()))
+    return html.escape(marks, quote=False)
 
 
 def _height(figure: go.Figure) -> int:

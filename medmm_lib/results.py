@@ -153,7 +153,7 @@ def card(record: dict[str, Any]) -> None:
         "Data": " · ".join(str(data[key]) for key in ("name", "fingerprint", "note") if data.get(key)) or "none",
         "Code": f"commit {commit} · hash {record['code_hash']}",
         "Parameters": f"hash {record['parameters_hash']} · "
-        + ", ".join(f"`{name}={value!r}`" for name, value in record["parameters"].items()),
+        + ", ".join(_code(f"{name}={value!r}") for name, value in record["parameters"].items()),
         "Device": f"{machine['name']} ({machine.get('cores', machine.get('count'))} × {machine['type']})",
         "Started": record["start"],
         "Wall time": f"{record['wall_s']:.1f} s",
@@ -162,6 +162,11 @@ def card(record: dict[str, Any]) -> None:
     }
     lines = ["| Run card | |", "|:--|:--|", *(f"| {key} | {value} |" for key, value in rows.items())]
     plots.box("\n".join(lines), "run-card")
+
+
+def _code(text: str) -> str:
+    """As code in a cell of a table, which a text with a backtick or a bar would end."""
+    return "`" + text.replace("`", "ˋ").replace("|", "¦") + "`"
 
 
 def beside_record(record: dict[str, Any], metrics: dict[str, str]) -> Markdown:

@@ -237,7 +237,7 @@ planes = images["plane"].fillna("not given").value_counts()
 Markdown(
     f"{results.number(m['images_sharing_a_caption'])} images share their caption with another image; there are "
     f"{results.number(m['distinct_captions'])} distinct captions. Planes: "
-    + ", ".join(f"{name} {count:,}" for name, count in planes.items())
+    + ", ".join(f"{plots.literal(name)} {count:,}" for name, count in planes.items())
     + f". {m['not_one_plane']} images are montages, 3D reconstructions, photographs or drawings and are marked as such."
 )
 

@@ -75,6 +75,7 @@ parameters = read(globals())
 
 # %%
 #| code-summary: "Imports"
+import html
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -436,7 +437,7 @@ for k in sorted(range(len(test)), key=lambda k: not test["boxes"][k]):  # studie
     first_of.setdefault((test["modality"][k], test["plane"][k]), k)
 looked_at = list(first_of.values())[:4]
 blocks = [
-    f"<details{' open' if k == looked_at[0] else ''}><summary>{test['modality'][k]}, {test['plane'][k]}</summary>{explore.beside(test[k], truth, answers['model'], k, side, classes)}</details>"
+    f"<details{' open' if k == looked_at[0] else ''}><summary>{html.escape(str(test['modality'][k]))}, {html.escape(str(test['plane'][k]))}</summary>{explore.beside(test[k], truth, answers['model'], k, side, classes)}</details>"
     for k in looked_at
 ]
 display(HTML(f'<div class="case-browser">{"".join(blocks)}</div>'))
@@ -536,7 +537,7 @@ if both:
     blocks = []
     for k, at in ((k, int(np.flatnonzero(there == k)[0])) for k in list(first_of.values())[:3] if k in there):
         shown = [explore.picture(Image.fromarray(picture), None, title) for title, picture in (("the scan", REGISTRY["image"].read(test[k], side)), ("from its caption", images["its caption, 1 step"][at]))]
-        blocks.append(f"<p>{test['caption'][k]}</p>{explore.side_by_side(shown)}")
+        blocks.append(f"<p>{html.escape(test['caption'][k])}</p>{explore.side_by_side(shown)}")
     display(HTML("".join(blocks)))
 
 # %% [markdown]

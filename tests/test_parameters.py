@@ -1,6 +1,13 @@
+import ast
+import base64
+import itertools
+
 import nbformat
 import papermill
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from papermill.parameterize import parameterize_notebook
 
 from medmm_lib import parameters
 from medmm_lib.parameters import ParameterError
@@ -26,6 +33,31 @@ def test_declared_gives_types_and_defaults(tmp_path):
 def test_the_parameters_cell_holds_annotated_literals_only(tmp_path, cell):
     with pytest.raises(ParameterError, match="parameters cell"):
         parameters.declared(notebook(tmp_path, cell))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "x: print('run') = 1",
+        "x: [print('run')] = 1",
+        "x: list[__import__('os').getcwd()] = []",
+        "x: int if print('run') else int = 1",
+        "x: Path = 1",
+        "x.y: int = 1",
+        "x[0]: int = 1",
+    ],
+)
+def test_reading_the_parameters_cell_runs_nothing(tmp_path, capsys, cell):
+    with pytest.raises(ParameterError, match="parameters cell"):
+        parameters.declared(notebook(tmp_path, cell))
+    assert capsys.readouterr().out == ""
+
+
+def test_all_types_that_chapters_use_are_known(tmp_path):
+    cell = "a: dict[str, list[int]] = {}\nb: int | None = None\nc: bool = False\nd: list[float | str] = []"
+    assert parameters.declared(notebook(tmp_path, cell)).types == {
+        "a": dict[str, list[int]], "b": int | None, "c": bool, "d": list[float | str],
+    }  # fmt: skip
 
 
 def test_a_notebook_without_the_cell_is_refused(tmp_path):
@@ -82,6 +114,70 @@ def test_broken_parameter_files_are_named(tmp_path):
         parameters.read_file(file)
     file.write_text("")
     assert parameters.read_file(file) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x: !!python/object/apply:os.system ['echo run']", "could not determine a constructor"),
+        ("x: !!python/name:os.system", "could not determine a constructor"),
+        ("a: &a [1]\nb: *a", "has an alias"),
+        ("a: &a {b: 1}\nc:\n  <<: *a", "has an alias"),
+        ("x: " + "[" * 1000 + "]" * 1000, "nested too deeply"),
+        ("x: 2026-13-45", "month must be in"),
+        ("x: " + "9" * 5000, "integer string conversion"),
+    ],
+)
+def test_files_that_would_run_or_grow_are_refused_by_name(tmp_path, capfd, text, told):
+    file = tmp_path / "p.yml"
+    file.write_text(text)
+    with pytest.raises(ParameterError, match=rf"p\.yml(.|\n)*{told}"):
+        parameters.read_file(file)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_few_lines_can_not_stand_for_billions_of_values(tmp_path):
+    names = "abcdefghij"
+    lines = ["a: &a [" + ", ".join(["lol"] * 10) + "]"]
+    lines += [f"{new}: &{new} [" + ", ".join([f"*{old}"] * 10) + "]" for old, new in itertools.pairwise(names)]
+    (tmp_path / "p.yml").write_text("\n".join(lines))
+    with pytest.raises(ParameterError, match="has an alias"):
+        parameters.read_file(tmp_path / "p.yml")
+
+
+def test_a_file_that_is_no_utf8_is_named(tmp_path):
+    (tmp_path / "p.yml").write_bytes(b"a: \xff")
+    with pytest.raises(ParameterError, match=r"p\.yml"):
+        parameters.read_file(tmp_path / "p.yml")
+
+
+@pytest.mark.parametrize("kind", [str, list[str], int, float, str | None, dict[str, str]])
+def test_what_papermill_would_write_into_the_notebook_as_code_fits_no_type(tmp_path, kind):
+    # Papermill 2.7 writes bytes and sets between quotes without escaping the quotes in them.
+    code = base64.b64encode(b'"; print(1) #').decode()
+    (tmp_path / "p.yml").write_text(f"a: !!binary {code}\nb: !!set {{'\"; print(1) #'}}\n")
+    for value in parameters.read_file(tmp_path / "p.yml").values():
+        with pytest.raises(ParameterError, match="parameter 'x'"):
+            parameters.check({"x": kind}, {"x": value})
+
+
+PIECES = [*"\"'\\\n\r\t{}()#;%$!`aä漢\u2028\0\ud800", '"); import os #', "__import__"]
+HOSTILE = st.lists(st.sampled_from(PIECES)).map("".join) | st.text()
+
+
+@given(st.dictionaries(st.sampled_from(["text", "texts", "table"]), HOSTILE, min_size=1))
+def test_every_text_reaches_the_notebook_as_it_is(drawn):
+    values = {
+        name: {"text": value, "texts": [value, value], "table": {value: value}}[name] for name, value in drawn.items()
+    }
+    cell = nbformat.v4.new_code_cell("text: str = ''", metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    given_notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "papermill": {}})
+    [injected] = [
+        cell.source for cell in parameterize_notebook(given_notebook, values).cells if cell.source != "text: str = ''"
+    ]
+    statements = ast.parse(injected).body
+    assert {one.targets[0].id: ast.literal_eval(one.value) for one in statements} == values
 
 
 def test_read_works_in_a_plain_namespace():

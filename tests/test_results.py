@@ -107,6 +107,17 @@ def test_the_run_card_shows_parameters_and_data(monkeypatch):
     assert "aaaaaaaaaa" in text
 
 
+def test_a_parameter_can_not_end_its_cell_or_become_markup(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda bundle, raw: shown.append(bundle))
+    record = saved(loss=1)
+    results.card(record | {"parameters": {"base": "`<script>alert(1)</script>` | <b>"}})
+    assert "<script>" not in shown[0]["text/html"]
+    assert "<b>" not in shown[0]["text/html"]
+    [line] = [line for line in shown[0]["text/markdown"].split("\n") if "Parameters" in line]
+    assert (line.count("`"), line.count("|")) == (2, 3)
+
+
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / "file.json"
     paths.write_atomically(target, "old")

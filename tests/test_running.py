@@ -3,6 +3,7 @@ import json
 import pytest
 
 from medmm_lib import cli, paths, running, sources
+from medmm_lib.parameters import ParameterError
 from medmm_lib.running import RunError
 from tests.chapters import write_chapter
 
@@ -61,11 +62,20 @@ def test_a_failing_cell_is_shown_and_the_page_so_far_kept(project):
 
 
 @pytest.mark.parametrize(
-    ("values", "message"), [("rat: 1.0\n", "unknown parameter 'rat'"), ("rate: 1e-3\n", r"write 1\.0e-3")]
+    ("values", "message"),
+    [
+        ("rat: 1.0\n", r"02_second\.yml: unknown parameter 'rat'"),
+        ("rate: 1e-3\n", r"write 1\.0e-3"),
+        ("rate; import os: 1.0\n", r"02_second\.yml: unknown parameter 'rate; import os'"),
+        ("? 'rate = 1.0\n\n  import os #'\n: 1.0\n", "unknown parameter 'rate = 1.0"),
+        ("1: 1.0\n", "unknown parameter 1"),
+        ("rate: !!python/object/apply:os.system ['true']\n", r"02_second\.yml"),
+    ],
 )
-def test_bad_parameters_stop_before_any_chapter_runs(project, values, message):
+def test_bad_parameters_stop_before_any_chapter_runs(project, monkeypatch, values, message):
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("it was run"))
     (project / "params/quick/02_second.yml").write_text(values)
-    with pytest.raises(RunError, match=message):
+    with pytest.raises((RunError, ParameterError), match=message):
         running.run("quick")
     assert not (project / "artifacts").exists()
 

@@ -24,7 +24,8 @@ class Clip:
     def load(cls, name: str) -> "Clip":
         """From the hub or a folder. Raises `LanguageModelUnavailable`."""
         try:
-            model, processor = CLIPModel.from_pretrained(name), CLIPProcessor.from_pretrained(name)
+            model = CLIPModel.from_pretrained(name, use_safetensors=True)
+            processor = CLIPProcessor.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise LanguageModelUnavailable(
                 f"the CLIP {name!r} can't be had ({str(error).splitlines()[0]}); expected a name on the hub or a folder"

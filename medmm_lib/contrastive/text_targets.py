@@ -86,7 +86,8 @@ def language_model(name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
             model = AutoModel.from_pretrained(folder, gguf_file=file, dtype=dtype)
         else:
-            tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model = AutoModel.from_pretrained(name, dtype=dtype, use_safetensors=True)
     except LanguageModelUnavailable:
         raise
     except (OSError, ImportError, ValueError) as error:

@@ -13,9 +13,11 @@ from MedPix: a model that was trained on MedPix may have seen its images.
 
 import csv
 import hashlib
+import io
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,12 @@ from huggingface_hub import snapshot_download
 
 import medmm_lib.data
 from medmm_lib.data import asked, questions
-from medmm_lib.data.loaded import DataError
+from medmm_lib.data.loaded import DataError, inside
 from medmm_lib.data.named_kind import LEFT_OUT, named_kind
+from medmm_lib.data.pictures import broken_picture
 from medmm_lib.data.schema import to_dataset
 
+LOG = logging.getLogger(__name__)
 FEATURES = Features(
     {name: Value("string") for name in ("question", "answer", "question_id", "image_id", "patient_id", "form", "type")}
     | {"modality": Value("string"), "image": Image()}
@@ -62,7 +66,7 @@ def load(name: str, place: str | Path = "") -> Benchmark:
     if not folder.is_dir():
         folder = _fetched(name, str(place) or hub)
     rows = {split: list(read(folder, split)) for split in SPLITS}
-    kept = {split: [row for row in part if not _left_out(row)] for split, part in rows.items()}
+    kept = {split: list(_readable(row for row in part if not _left_out(row))) for split, part in rows.items()}
     removed = sum(map(len, rows.values())) - sum(map(len, kept.values()))
     parts = {split: to_dataset([_complete(row) for row in part], FEATURES) for split, part in kept.items()}
     return Benchmark(DatasetDict(parts), removed)
@@ -96,6 +100,20 @@ def _left_out(row: Row) -> bool:
     return any(rule is not None and rule.kind in LEFT_OUT for rule in told)
 
 
+def _readable(rows: Iterable[Row]) -> Iterator[Row]:
+    """The questions whose picture can be opened; the other pictures are told once each."""
+    problems: dict[str, str] = {}
+    for row in rows:
+        name, stored = row["image_id"], row["image"]
+        if name not in problems:
+            file = Path(stored) if isinstance(stored, str) else io.BytesIO(stored["bytes"])
+            problems[name] = broken_picture(file, whole=False)
+            if problems[name]:
+                LOG.warning("questions on %s are left out: %s", name, problems[name])
+        if not problems[name]:
+            yield row
+
+
 def _complete(row: Row) -> Row:
     own = {"form": questions.form_of(row["answer"]), "patient_id": row["image_id"]}
     return {name: row.get(name) for name in FEATURES} | own
@@ -121,8 +139,9 @@ def _slake(folder: Path, split: str) -> Iterator[Row]:
         raise DataError(f"{folder} holds no {split}.json with imgs/: expected SLAKE's files, imgs.zip unpacked")
     for row in json.loads(file.read_text(encoding="utf-8")):
         if row["q_lang"] == "en":
+            image = inside(folder / "imgs", row["img_name"])
             yield {
-                "image": str(folder / "imgs" / row["img_name"]), "question": row["question"], "answer": row["answer"],
+                "image": str(image), "question": row["question"], "answer": row["answer"],
                 "question_id": str(row["qid"]), "image_id": row["img_name"], "type": row["content_type"].lower(),
                 "modality": _MODALITIES.get(row["modality"], row["modality"]), "told": row["modality"],
             }  # fmt: skip
@@ -138,7 +157,7 @@ def _pmc_vqa(folder: Path, split: str) -> Iterator[Row]:
         for number, row in enumerate(csv.DictReader(lines)):
             told = " ".join(row.get(name) or "" for name in ("Caption", "Choice A", "Choice B", "Choice C", "Choice D"))
             yield {
-                "image": str(images / row["Figure_path"]), "question": row["Question"].strip(),
+                "image": str(inside(images, row["Figure_path"])), "question": row["Question"].strip(),
                 "answer": row["Answer"].strip(), "question_id": f"{split}-{number}", "image_id": row["Figure_path"],
                 "type": None, "modality": None, "told": told,
             }  # fmt: skip

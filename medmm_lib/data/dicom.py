@@ -4,19 +4,24 @@ Of all its tags only those named in `read` are looked at, so that no name, numbe
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medmm_lib.data.loaded import DataError
+from medmm_lib.data.pictures import too_large
 
 # DICOM's → the schema's
 MODALITIES = {"CT": "CT", "MR": "MR", "CR": "XR", "DX": "XR", "RG": "XR", "MG": "XR", "US": "US"}
 _NO_PICTURES = ("RTDOSE", "SEG", "PR", "KO", "SR", "REG", "RWV")  # may hold numbers in the form of pixels
+MOST_FRAMES = 10_000  # a film of an ultrasound has 60 a second; of all frames only one is decoded
 _FRONT, _SIDE = ("AP", "PA"), ("LL", "RL", "LATERAL")  # View Position
 _REGIONS = {
     "Head": ("HEAD", "BRAIN", "SKULL", "NECK", "ORBIT", "FACE"),
@@ -50,9 +55,12 @@ def read(path: str | Path) -> Scan:
 
     Values are rescaled (Modality LUT) and windowed (the first VOI LUT or window; without one, the middle 99 % of
     values). Of several frames the middle one is taken, and `frame` says so. Raises DataError for files that are no
-    DICOM, hold no picture, or are compressed in a way that no installed decoder reads.
+    DICOM, hold no picture, claim an absurd size, or are compressed in a way that no installed decoder reads.
     """
     try:
+        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            # pydicom would inflate it whole, whatever it grows to, before its size could be looked at.
+            raise DataError(f"{path} is deflated as a whole, which is not read; `dcmconv +te` of DCMTK undoes it")
         dataset = pydicom.dcmread(path)
     except InvalidDicomError as error:
         raise DataError(f"{path} is no DICOM file; expected one, a PNG or a JPEG") from error
@@ -60,17 +68,27 @@ def read(path: str | Path) -> Scan:
     if "PixelData" not in dataset or modality in _NO_PICTURES:
         name = getattr(kind, "name", None) or modality or "unknown"
         raise DataError(f"{path} holds no picture (its kind is {name}); expected a CT, MR, X-ray or ultrasound")
-    frames = int(dataset.get("NumberOfFrames") or 1)
     try:
-        pixels = pixel_array(dataset, index=frames // 2 if frames > 1 else None)
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
+        frames = _checked_frames(dataset)
+        greys = _greys(pixel_array(dataset, index=frames // 2 if frames > 1 else None), dataset)
+        shown = _upright(greys, dataset)
+    except (RuntimeError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"the picture in {path} can't be decoded: {error}") from error
-    greys = _greys(pixels, dataset)
     return Scan(
-        _upright(greys, dataset), MODALITIES.get(str(modality)), _plane(dataset),
+        shown, MODALITIES.get(str(modality)), _plane(dataset),
         _region(str(dataset.get("BodyPartExamined") or "")), (frames // 2 + 1, frames) if frames > 1 else None,
         _names_in_picture(dataset), stored=greys.size,
     )  # fmt: skip
+
+
+def _checked_frames(dataset: pydicom.Dataset) -> int:
+    """The number of pictures. Raises `DataError` for absurd sizes, before anything is decoded."""
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if problem := too_large(int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)):
+        raise DataError(problem)
+    if frames > MOST_FRAMES:
+        raise DataError(f"it claims {frames:,} frames; at most {MOST_FRAMES:,} are read")
+    return frames
 
 
 def _greys(pixels: np.ndarray, dataset: pydicom.Dataset) -> Image.Image:
@@ -104,9 +122,12 @@ def _coloured(pixels: np.ndarray, bits: int) -> Image.Image:
 def _upright(image: Image.Image, dataset: pydicom.Dataset) -> Image.Image:
     """With square pixels, where the file says how large its pixels are."""
     spacing = [float(value) for value in np.ravel(dataset.get("PixelSpacing") or ())]
-    if len(spacing) != 2 or min(spacing) <= 0 or spacing[0] == spacing[1]:
+    if len(spacing) != 2 or not all(map(isfinite, spacing)) or min(spacing) <= 0 or spacing[0] == spacing[1]:
         return image
-    return image.resize((image.width, max(1, round(image.height * spacing[0] / spacing[1]))))
+    size = image.width, max(1, round(image.height * spacing[0] / spacing[1]))
+    if problem := too_large(*size):
+        raise DataError(f"with its pixels made square, {problem}")
+    return image.resize(size)
 
 
 def _plane(dataset: pydicom.Dataset) -> str | None:

@@ -9,6 +9,7 @@ from datasets import DatasetDict
 from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
 
+from medmm_lib import plots
 from medmm_lib.data import quality
 from medmm_lib.data.schema import SPLITS
 
@@ -109,6 +110,6 @@ Flags are rules over words, made by `medmm_lib.data.quality`.
 
 ## Licence
 
-{chr(10).join(f"- {text}" for text in licences) or "The data states no licence."}
+{chr(10).join(f"- {plots.literal(text)}" for text in licences) or "The data states no licence."}
 """
     return DatasetCard(f"---\n{data.to_yaml()}\n---\n{text}")

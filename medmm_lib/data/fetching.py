@@ -8,16 +8,19 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import requests
 
 from medmm_lib import paths
 from medmm_lib.data import medpix
-from medmm_lib.data.loaded import DataError
+from medmm_lib.data.loaded import DataError, inside
 from medmm_lib.data.remote import TIMEOUT, GitHub, Hub, Place, RemoteFile, Zenodo, session, unreachable
 
 CHUNK = 2**16  # bytes: what is lost of a download that breaks off
+# Pictures are packed already and texts shrink to a tenth; a bomb grows a thousandfold.
+MOST_GROWTH = 20  # times the size of a zip file, all that it holds
+LARGEST_ITEM = 2**30  # bytes of a file in a zip file: it is held in memory
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def fetch(source: Source, to: Path, told: Callable[[str], None] = print) -> Path
 
     The place's listing is the manifest: it is written beside the folder, and every file is checked against it. Files
     that are there and right are left alone; a file that was cut off goes on where it was; a damaged one is fetched
-    again. Raises `DataError` without a network, for a file that stays wrong, and for a zip file that is broken or has
-    names that lead out of the folder.
+    again. Raises `DataError` without a network, for a file that stays wrong, and for a zip file that is broken, grows
+    beyond all measure or has names that lead out of the folder.
     """
     folder = to.expanduser() / source.folder
     files = _wanted(source)
@@ -75,7 +78,7 @@ def fetch(source: Source, to: Path, told: Callable[[str], None] = print) -> Path
     told(f"{len(files):,} files, {size / 2**20:,.0f} MiB, from {source.place.address}")
     there = 0
     for number, file in enumerate(files, 1):
-        there += _have(file, _inside(folder, file.path))
+        there += _have(file, inside(folder, file.path))
         if number % 100 == 0 or number == len(files):
             told(f"{number:,} of {len(files):,} ({there:,} were there)")
     for name, below in source.unpacked:
@@ -122,6 +125,8 @@ def _download(url: str, partial: Path, size: int) -> None:
             with partial.open("ab" if answer.status_code == 206 else "wb") as out:
                 for chunk in answer.iter_content(CHUNK):
                     out.write(chunk)
+                    if out.tell() > size:  # whatever it is, it is not what is listed, and may have no end
+                        break
     except requests.RequestException as error:
         raise DataError(unreachable(url, error)) from error
 
@@ -142,21 +147,28 @@ def _hashed(path: Path, digest: "hashlib._Hash") -> str:
     return digest.hexdigest()
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """The path of a file in a folder. Raises `DataError` for a name that leads out of it."""
-    pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in name:
-        raise DataError(f"{name!r} leads out of {folder}")
-    return folder / pure
-
-
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack what is not there or is not what the archive holds; the archive stays for the next fetch."""
     try:
         with zipfile.ZipFile(archive) as packed:
-            items = [(item, _inside(folder, item.filename)) for item in packed.infolist() if not item.is_dir()]
+            items = [(item, inside(folder, item.filename)) for item in packed.infolist() if not item.is_dir()]
+            _check_growth(archive, [item for item, _ in items])
             for item, target in items:
                 if not target.is_file() or zlib.crc32(target.read_bytes()) != item.CRC:
                     paths.write_atomically(target, packed.read(item))
     except (zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{archive} is no whole zip file ({error}), as its place has it") from error
+
+
+def _check_growth(archive: Path, items: list[zipfile.ZipInfo]) -> None:
+    """Raise `DataError` for an archive that would fill the disk or the memory. No item gives more than it declares:
+    reading ends there, and the checksum is then wrong."""
+    declared = sum(item.file_size for item in items)
+    if declared > MOST_GROWTH * archive.stat().st_size:
+        raise DataError(
+            f"{archive} would grow to {declared / 2**20:,.0f} MiB, more than {MOST_GROWTH} times its size, which no "
+            "pictures do: nothing was unpacked"
+        )
+    if large := [item for item in items if item.file_size > LARGEST_ITEM]:
+        size = large[0].file_size / 2**20
+        raise DataError(f"{archive} holds {large[0].filename} with {size:,.0f} MiB, too large for a picture or a table")

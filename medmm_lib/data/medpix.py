@@ -15,8 +15,9 @@ from typing import Any
 from datasets import DatasetDict
 
 from medmm_lib.data import medpix_vocabulary as vocabulary
-from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped, broken_picture
+from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped
 from medmm_lib.data.medpix_files import CaseRecord, ImageRecord, check_extras, read_json, read_records, read_splits
+from medmm_lib.data.pictures import broken_picture
 from medmm_lib.data.schema import NOT_ONE_PLANE, to_dataset
 
 FOLDERS = ("medpix-2.0", "MedPix-2-0")  # below the data folder

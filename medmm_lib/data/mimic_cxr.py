@@ -6,13 +6,15 @@ as they come. Reports are those of MIMIC-CXR, unpacked beside the pictures or in
 """
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 from datasets import DatasetDict
 
-from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped, broken_picture
+from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped
+from medmm_lib.data.pictures import broken_picture
 from medmm_lib.data.report_sections import sections
 from medmm_lib.data.schema import CHEXPERT_LABELS, FEATURES, to_dataset
 
@@ -118,6 +120,9 @@ def _table(folder: Path, name: str) -> pd.DataFrame:
         raise DataError(f"{path} can't be read: {error}") from error
     if missing := [column for column in _COLUMNS[name] if column not in table.columns]:
         raise DataError(f"{path} has no column {', '.join(missing)}")
+    for column in [column for column in _COLUMNS[name] if column.endswith("_id")]:  # they become parts of paths
+        if odd := [value for value in table[column] if not re.fullmatch(r"[\w-]+", value, re.ASCII)]:
+            raise DataError(f"{path} has the {column} {odd[0]!r}; expected letters and digits")
     return table
 
 

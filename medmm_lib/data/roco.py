@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, concatenate_datasets
 
-from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped, broken_picture
+from medmm_lib.data.loaded import DataError, Loaded, Report, Skipped
 from medmm_lib.data.named_kind import LEFT_OUT, named_kind
+from medmm_lib.data.pictures import broken_picture
 from medmm_lib.data.schema import FEATURES, SPLITS, to_dataset
 
 FOLDERS = ("roco", "rocov2")  # below the data folder
@@ -82,12 +84,12 @@ def read(root: Path, *, max_skipped: float = 0.05, raw: bool = False) -> Loaded:
     folder = find(root)
     report = Report(folder)
     layout = _layout(folder)
-    figures = list(_kept(_READERS[layout](folder), report))
+    stored = _pictures(folder) if layout == "hub" else None
+    figures = list(_kept(_READERS[layout](folder), report, stored))
     if not raw:
         figures = _together(figures, report)
     if not figures:
         raise DataError(f"{folder} has {report.records:,} captions and no picture to any of them that is kept")
-    stored = _pictures(folder) if layout == "hub" else None
     parts = {split: [one for one in figures if one.split == split] for split in SPLITS}
     return Loaded.of(DatasetDict({split: _dataset(part, stored) for split, part in parts.items()}), report, max_skipped)
 
@@ -216,7 +218,7 @@ def _table(path: Path, *columns: str) -> pd.DataFrame:
     return table
 
 
-def _kept(figures: Iterator[_Figure], report: Report) -> Iterator[_Figure]:
+def _kept(figures: Iterator[_Figure], report: Report, stored: Dataset | None) -> Iterator[_Figure]:
     """Figures with a caption and a readable picture that no rule leaves out; the others are counted or listed."""
     seen: set[str] = set()
     for figure in figures:
@@ -229,12 +231,20 @@ def _kept(figures: Iterator[_Figure], report: Report) -> Iterator[_Figure]:
         elif not problem and figure.picture is None:
             report.removed["no picture in the folder"] += 1
         else:
-            if not problem and isinstance(figure.picture, Path):
-                problem = broken_picture(figure.picture, whole=False)
-            if problem:
+            if problem := problem or _broken(figure.picture, stored):
                 report.skipped.append(Skipped("captions", figure.image_id, problem))
             else:
                 yield figure
+
+
+def _broken(picture: Path | int, stored: Dataset | None) -> str:
+    """Why a picture can't be used, by its head, or an empty string."""
+    if isinstance(picture, Path):
+        return broken_picture(picture, whole=False)
+    content = stored.data.column("image")[picture]["bytes"].as_buffer()
+    if content is None:  # then a path or an address would be opened
+        return "its parquet file holds no picture"
+    return broken_picture(pa.BufferReader(content), whole=False)  # copies nothing of what it does not look at
 
 
 def _together(figures: list[_Figure], report: Report) -> list[_Figure]:

@@ -16,8 +16,8 @@ def bert_scores(predictions: Sequence[str], references: Sequence[str], model: st
     the layer that the paper chose for each model. Scores of different models can't be compared. An empty text scores 0.
     Pairs are computed one by one: torchmetrics 1.9, which batches them, mixes them up (its issue 2728).
     """
-    tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model, use_safetensors=True)
+    network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     def embedded(text: str) -> torch.Tensor:
         """The tokens' embeddings, of length 1, without special tokens: [tokens, width]."""

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from medmm_lib.data.loaded import DataError
+from medmm_lib.data.pictures import UNREADABLE, opened
 from medmm_lib.data.schema import MASK_CLASSES
 
 # Okabe and Ito 2008: told apart by people who see few colours. In the order of MASK_CLASSES from `body` on.
@@ -38,11 +39,13 @@ def read(path: str | Path) -> tuple[Image.Image, bool]:
     """A label map from a PNG, and whether its model learnt from drawings (its text `trained_on` begins with "phantom").
     Raises DataError for anything else than a picture of one channel."""
     try:
-        with Image.open(path) as picture:
+        with opened(Path(path)) as picture:
             picture.load()
     except FileNotFoundError as error:
         raise DataError(f"there is no label map at {path}") from error
-    except (UnidentifiedImageError, OSError) as error:
+    except DataError as error:
+        raise DataError(f"{path} is no label map: {error}") from error
+    except UNREADABLE as error:
         raise DataError(f"{path} is no picture; expected a label map as PNG, one byte a pixel") from error
     if picture.mode not in ("L", "P"):
         raise DataError(f"{path} has the mode {picture.mode}; expected a label map, one byte a pixel")

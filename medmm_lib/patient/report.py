@@ -21,6 +21,7 @@ from medmm_lib.data import dicom
 from medmm_lib.data.browse import data_uri
 from medmm_lib.data.dicom import Scan
 from medmm_lib.data.loaded import DataError
+from medmm_lib.data.pictures import UNREADABLE, opened
 from medmm_lib.guard import Guard, Verdict
 from medmm_lib.guard.plain import legible
 from medmm_lib.patient.healthy import healthy
@@ -49,7 +50,7 @@ def read_scan(path: str | Path) -> Scan:
     plane, location_category, and `source`, which begins with "phantom" where it is drawn. Raises DataError for others.
     """
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with opened(Path(path)) as picture:
             grey, texts = _grey(picture), picture.info
         known = {name: texts.get(name) for name in ("modality", "plane", "location_category")}
         return Scan(grey, **known, drawn=str(texts.get("source", "")).startswith("phantom"))
@@ -57,6 +58,8 @@ def read_scan(path: str | Path) -> Scan:
         return dicom.read(path)
     except FileNotFoundError as error:
         raise DataError(f"there is no scan at {path}") from error
+    except UNREADABLE as error:
+        raise DataError(f"the picture in {path} can't be read: {error}") from error
 
 
 def _grey(picture: Image.Image) -> Image.Image:

@@ -59,7 +59,10 @@ def as_read(collator: Collator, row: Mapping[str, object]) -> pd.DataFrame:
 def case(row: Mapping[str, object], answers: Mapping[str, str], note: str = "") -> str:
     """HTML of one question: its image, the question, the reference and what each model said."""
     lines = {"question": row["question"], "reference": row["answer"], **answers} | ({"score": note} if note else {})
-    cells = [f"<tr><th>{name}</th><td>{html.escape(said) or 'nothing'}</td></tr>" for name, said in lines.items()]
+    cells = [
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(said) or 'nothing'}</td></tr>"
+        for name, said in lines.items()
+    ]
     return f'<div class="question-case">{_picture(row["image"], row["type"])}<table>{"".join(cells)}</table></div>'
 
 

@@ -48,14 +48,14 @@ def opened(name: str, training: Dataset, *, longest: int = 32, batch_size: int =
     where = "cuda" if torch.cuda.is_available() else "cpu"
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         processor = fetch(AutoProcessor, name)
-        model = fetch(AutoModelForImageTextToText, name, dtype=dtype).to(where)
+        model = fetch(AutoModelForImageTextToText, name, dtype=dtype, use_safetensors=True).to(where)
         if isinstance(processor, PaliGemmaProcessor):
             collator = Collator(processor, ANSWER)
             return lambda rows: answer(model, collator, rows, longest=longest, batch_size=batch_size)
         return lambda rows: _chat(model, processor, rows, longest, batch_size)
     if kind in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         processor = fetch(AutoProcessor, name)
-        model = fetch(AutoModelForZeroShotImageClassification, name, dtype=dtype).to(where)
+        model = fetch(AutoModelForZeroShotImageClassification, name, dtype=dtype, use_safetensors=True).to(where)
         choices = answers_to(training)
         return lambda rows: _choose(model, processor, rows, choices)
     raise ValueError(

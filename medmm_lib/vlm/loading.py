@@ -31,7 +31,7 @@ def load(base: str | Path, precision: str = "4-bit", *, checkpointing: bool = Fa
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
-    options: dict[str, object] = {"dtype": device.DTYPES.get(precision, torch.float32)}
+    options: dict[str, object] = {"dtype": device.DTYPES.get(precision, torch.float32), "use_safetensors": True}
     if precision == "4-bit":
         compute = device.DTYPES[device.precision()[0]]
         options["quantization_config"] = BitsAndBytesConfig(

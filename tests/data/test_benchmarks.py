@@ -108,3 +108,14 @@ def test_a_source_is_asked_by_templates(tmp_path):
     assert found.removed == 3
     assert {row["answer"] for row in found.dataset["test"] if row["type"] == "modality"} == {"MR image"}
     assert {name for part in found.dataset.values() for name in part.column_names} == set(benchmarks.FEATURES)
+
+
+def test_a_picture_outside_of_the_folder_is_refused(slake, pmc_vqa):
+    rows = json.loads((slake / "train.json").read_text())
+    (slake / "train.json").write_text(json.dumps([rows[0] | {"img_name": "../../secret.png"}]))
+    with pytest.raises(DataError, match="leads out of"):
+        benchmarks.load("slake", slake)
+    table = (pmc_vqa / "train_2.csv").read_text().replace("f0.png", "/secret.png")
+    (pmc_vqa / "train_2.csv").write_text(table)
+    with pytest.raises(DataError, match="leads out of"):
+        benchmarks.load("pmc_vqa", pmc_vqa)

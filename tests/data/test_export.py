@@ -26,6 +26,17 @@ def test_both_configurations_load_with_the_ordinary_library(written, tmp_path):
     assert loaded["questions"]["train"][0] == pairs["train"][0]
 
 
+def test_a_licence_of_the_data_can_not_become_markup(written, tmp_path):
+    _, images, pairs = written
+    told = ["<script>alert(1)</script> [a](javascript:b)"] * 2
+    hostile = images.map(lambda rows: {"licence": told[: len(rows["licence"])]}, batched=True, batch_size=2)
+    export.write(tmp_path / "card", hostile, pairs, name="phantom", fingerprint="abc", removed={})
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert "&lt;script&gt;" in card
+    assert "<script>" not in card
+    assert "[a](" not in card
+
+
 def test_the_datasets_folder_loads_from_disk(written):
     folder, _, pairs = written
     assert load_from_disk(str(folder / "datasets" / "questions"))["test"][0] == pairs["test"][0]

@@ -1,19 +1,26 @@
 import hashlib
 import io
 import json
+import ntpath
+import os
 import socket
+import stat
+import struct
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import medmm_lib.data
 from medmm_lib import cli
 from medmm_lib.data import fetching
 from medmm_lib.data.fetching import Source, fetch
-from medmm_lib.data.loaded import DataError
+from medmm_lib.data.loaded import DataError, inside
 from medmm_lib.data.remote import GitHub, Hub, Zenodo
 from tests.data import layout
 
@@ -207,7 +214,7 @@ def test_a_file_that_is_not_what_the_listing_says_is_refused(tmp_path, public):
     assert not list((tmp_path / "it").iterdir())
 
 
-@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out.txt"])
+@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out.txt", "C:out.txt"])
 def test_no_name_leads_out_of_the_folder(tmp_path, public, name):
     server = public({"a.zip": packed({name.replace("\\", "\\\\"): b"x"})})
     source = Source(Hub("a/b", endpoint=server.url), "it", "free", unpacked=(("a.zip", ""),))
@@ -217,6 +224,65 @@ def test_no_name_leads_out_of_the_folder(tmp_path, public, name):
     with pytest.raises(DataError, match="leads out of"):
         fetch(Source(source.place, "it", "free"), tmp_path / "deep", silent)
     assert not list(tmp_path.rglob("out.txt"))
+
+
+@given(st.lists(st.sampled_from([*"./\\:\0ab", "..", "C:", "//"]), max_size=8).map("".join))
+def test_every_name_stays_inside_or_is_refused(name):
+    folder = Path("/data/it")
+    try:
+        path = inside(folder, name)
+    except DataError:
+        return
+    assert Path(os.path.normpath(path)).is_relative_to(folder)
+    assert path != folder
+    there = PureWindowsPath("D:/data/it")
+    assert PureWindowsPath(ntpath.normpath(there / name)).is_relative_to(there)
+
+
+def archive_of(*items):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for info, content in items:
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def unpacked(tmp_path, public, content):
+    place = Hub("a/b", endpoint=public({"a.zip": content}).url)
+    return fetch(Source(place, "it", "free", unpacked=(("a.zip", ""),)), tmp_path, silent)
+
+
+def test_a_link_in_a_zip_file_becomes_a_file(tmp_path, public):
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    folder = unpacked(tmp_path, public, archive_of((link, "/etc"), ("link2/a.txt", b"a")))
+    assert (folder / "link").read_text() == "/etc"
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+
+
+def test_a_zip_file_that_grows_beyond_all_measure_is_refused(tmp_path, public):
+    with pytest.raises(DataError, match=r"a\.zip would grow to 64 MiB, more than 20 times its size"):
+        unpacked(tmp_path, public, archive_of(("a.png", bytes(2**26))))
+    assert [path.name for path in (tmp_path / "it").iterdir()] == ["a.zip"]
+
+
+def test_an_item_too_large_for_the_memory_is_refused(tmp_path, public, monkeypatch):
+    monkeypatch.setattr(fetching, "LARGEST_ITEM", 2**16)
+    with pytest.raises(DataError, match=r"a\.zip holds a\.png with 1 MiB"):
+        unpacked(tmp_path, public, archive_of(("a.png", os.urandom(2**20))))
+
+
+def test_an_item_that_holds_more_than_it_declares_is_refused(tmp_path, public):
+    content, declared = archive_of(("a.png", bytes(2**20))), struct.pack("<I", 2**20)
+    assert content.count(declared) == 2  # before the item, and in the archive's list
+    with pytest.raises(DataError, match=r"a\.zip is no whole zip file"):
+        unpacked(tmp_path, public, content.replace(declared, struct.pack("<I", 100)))
+
+
+def test_a_download_stops_where_it_is_larger_than_listed(tmp_path, public):
+    server = public({"a.bin": bytes(2**22)})
+    fetching._download(f"{server.url}/a.bin", tmp_path / "a.part", 1000)
+    assert (tmp_path / "a.part").stat().st_size <= 1000 + fetching.CHUNK
 
 
 def test_a_broken_zip_file_is_named(tmp_path, public):

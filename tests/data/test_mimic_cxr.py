@@ -124,6 +124,17 @@ def test_an_unknown_split_is_named(tmp_path):
         mimic_cxr.read(root)
 
 
+@pytest.mark.parametrize("odd", ["/../../../etc", "..", "", "a b"])
+def test_an_id_that_would_lead_out_of_the_folder_is_refused(tmp_path, odd):
+    root = folder(tmp_path, packed=False)
+    path = root / "mimic-cxr-2.0.0-split.csv"
+    table = pd.read_csv(path, dtype=str)
+    table.loc[0, "subject_id"] = odd
+    table.to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"split\.csv has the subject_id .*; expected letters and digits"):
+        mimic_cxr.read(root)
+
+
 def test_the_fingerprint_is_that_of_names_tables_and_sizes(tmp_path):
     root = folder(tmp_path / "mimic-cxr-jpg")
     before = medmm_lib.data.fingerprint("mimic_cxr", tmp_path)

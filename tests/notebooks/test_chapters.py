@@ -1,3 +1,5 @@
+import re
+
 import jupytext
 import nbformat
 import papermill
@@ -14,8 +16,37 @@ def test_a_chapter_is_a_pair_without_outputs(chapter):
     notebook = nbformat.read(paths.NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
     script = jupytext.read(paths.NOTEBOOKS / f"{chapter}.py")
     assert [cell.source for cell in notebook.cells] == [cell.source for cell in script.cells]
-    assert not any(cell.get("outputs") for cell in notebook.cells)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
     assert notebook.metadata.kernelspec.name == "python3"
+
+
+# A folder of somebody's machine, at the start of a path.
+MACHINE = re.compile(r"(?<![\w./-])(?:/(?:home|work|Users|root|tmp|mnt|data|scratch)/\w|[A-Za-z]:\\+\w)")
+
+
+@pytest.mark.parametrize("path", ["/home/me", '"/work/main"', "see /Users/a/b", "C:\\Users", "D:\\\\data", "=/tmp/x"])
+def test_a_path_of_a_machine_is_seen(path):
+    assert MACHINE.search(path)
+
+
+@pytest.mark.parametrize("path", ["~/data", "../work/x", "https://a.example/home/x", "artifacts/work/x", "either/or"])
+def test_other_paths_are_no_paths_of_a_machine(path):
+    assert not MACHINE.search(path)
+
+
+@pytest.mark.parametrize("file", [f"{chapter}.{ending}" for chapter in CHAPTERS for ending in ("py", "ipynb")])
+def test_a_chapter_names_no_path_of_a_machine(file):
+    text = (paths.NOTEBOOKS / file).read_text(encoding="utf-8")
+    assert str(paths.ROOT) not in text
+    assert MACHINE.findall(text) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapters_metadata_is_what_a_run_needs_and_no_more(chapter):
+    notebook = nbformat.read(paths.NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
+    assert set(notebook.metadata) <= {"jupytext", "kernelspec", "language_info", "medmm"}
+    # Jupytext keeps the number of empty lines between cells.
+    assert {name for cell in notebook.cells for name in cell.metadata} <= {"tags", "lines_to_next_cell"}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
