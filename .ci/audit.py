@@ -27,7 +27,7 @@ NAME_OF_A_VARIABLE = r"^[A-Z]+(_[A-Z]+)+$"  # such as HF_TOKEN: where a secret i
 class HuggingFaceDetector(RegexBasedDetector):
     """Tokens of the Hugging Face hub, which detect-secrets 1.5 does not know."""
 
-    secret_type = "Hugging Face Token"
+    secret_type = "Hugging Face Token"  # pragma: allowlist secret
     denylist = (re.compile(r"\b(?:hf|api_org)_[A-Za-z]{34}\b"),)
 
 
