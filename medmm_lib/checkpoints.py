@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
-from medmm_lib import device, paths
+from medmm_lib import device, parallel, paths
 
 LOG = logging.getLogger(__name__)
 MARK = "complete.json"
@@ -27,10 +27,14 @@ class NoGPU(RuntimeError):
 
 
 class Keep(TrainerCallback):
-    """Marks every checkpoint that the Trainer has written, and drops all but the last `KEPT` and the best."""
+    """Marks every checkpoint that the Trainer has written, and drops all but `KEPT`.
+
+    These are the last ones, or the last and the best.
+    """
 
     def on_save(self, arguments: TrainingArguments, state: TrainerState, _: TrainerControl, **__: object) -> None:
         """Called once all files of a checkpoint are there."""
+        parallel.wait()  # every process writes a part
         if not state.is_world_process_zero:
             return
         mark(Path(arguments.output_dir) / f"checkpoint-{state.global_step}")
@@ -49,7 +53,7 @@ def damage(checkpoint: Path) -> str:
         marked = json.loads((checkpoint / MARK).read_text())["files"]
     except FileNotFoundError:
         return "it was only begun"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         return f"{MARK} can't be read: {error}"
     there = _hashes(checkpoint)
     missing = sorted(marked.keys() - there.keys())

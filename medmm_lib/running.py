@@ -3,6 +3,7 @@
 Under `torchrun` every process runs every chapter (`medmm_lib.parallel`), and the main one keeps notebook and state.
 """
 
+import errno
 import json
 import os
 import sys
@@ -24,6 +25,8 @@ PUBLISHED = tuple(
     paths.REPORT / f"{name}.csv" for name in ("published", "comparable", "gpus")
 )  # figures of others, which pages show
 
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 class RunError(RuntimeError):
     """A chapter that could not be run; the message says which, why, and where its files lie."""
@@ -39,6 +42,8 @@ def run(profile: str, only: list[str] | None = None, force: bool = False) -> lis
     Raises `RunError` at the first chapter that fails.
     """
     jobs = [Job(profile, chapter, parameters_of(profile, chapter)) for chapter in _chosen(profile, only)]
+    if parallel.PROCESSES > 1 and len(jobs) > 1:  # the processes of a second kernel would not find each other
+        raise RunError("under torchrun, one chapter runs at a time: name it with --only")
     ran = [job.chapter for job in jobs if run_one(job, force)]
     if not ran:
         print(f"Nothing to do: every chosen chapter of profile {profile} is up to date.")
@@ -76,7 +81,9 @@ def run_one(job: Job, force: bool = False) -> bool:
             return _run_stale(job, force)
     except paths.InUse as error:
         raise RunError(f"{job.chapter}: {error}") from error
-    except OSError as error:  # a full disk, a folder that can't be written
+    except OSError as error:
+        if error.errno not in NOT_WRITTEN:
+            raise
         raise RunError(
             f"{job.chapter} could not be run to its end: {error}. Its files are in {os.path.relpath(job.folder)}; what "
             "is there is whole, and the same command goes on from it"

@@ -70,7 +70,10 @@ def read(file: Path) -> Sweep:
         raise RunError(f"{where}: `list` is {points!r}; expected a list of mappings such as {{seed: 1}}")
     if given["chapter"] not in paths.chapters():
         raise RunError(f"{where}: no chapter is called {given['chapter']}. There are: {', '.join(paths.chapters())}")
-    sweep = Sweep(file.stem, given["chapter"], given["profile"], points, given.get("metrics"))
+    metrics = given.get("metrics")
+    if metrics is not None and not (isinstance(metrics, list) and all(isinstance(name, str) for name in metrics)):
+        raise RunError(f"{where}: `metrics` is {metrics!r}; expected a list of names")
+    sweep = Sweep(file.stem, given["chapter"], given["profile"], points, metrics)
     types = parameters.declared(paths.NOTEBOOKS / f"{sweep.chapter}.ipynb").types
     for point in points:
         if "profile" in point:
@@ -89,6 +92,8 @@ def run(file: Path, force: bool = False) -> Path:
 
     A run that fails is told, and the others go on; at the end `RunError` names those that failed.
     """
+    if parallel.PROCESSES > 1:
+        raise RunError("under torchrun, one chapter runs at a time: a sweep is many")
     sweep = read(file)
     failed: dict[str, RunError] = {}
     for number, point in enumerate(sweep.points, 1):
@@ -101,9 +106,8 @@ def run(file: Path, force: bool = False) -> Path:
             print(f"failed: {error}", flush=True)
             failed[_told(point)] = error
     made = table(sweep)
-    if parallel.MAIN:
-        paths.write_atomically(sweep.folder / "results.csv", made.to_csv(index=False))
-        print(made.to_string(index=False))
+    paths.write_atomically(sweep.folder / "results.csv", made.to_csv(index=False))
+    print(made.to_string(index=False))
     if failed:
         first, error = next(iter(failed.items()))
         raise RunError(f"{len(failed)} of {len(sweep.points)} runs failed. The first, {first}: {error}")
@@ -146,8 +150,11 @@ def _link_earlier(sweep: Sweep, job: Job) -> None:
                 f"{earlier}`"
             )
         link.parent.mkdir(parents=True, exist_ok=True)
+        wanted = os.path.relpath(place, link.parent)
+        if link.is_symlink() and str(link.readlink()) != wanted:  # the sweep's profile was another one before
+            link.unlink()
         if not link.is_symlink():
-            link.symlink_to(os.path.relpath(place, link.parent), target_is_directory=True)
+            link.symlink_to(wanted, target_is_directory=True)
 
 
 def _told(point: dict[str, Any]) -> str:

@@ -101,7 +101,7 @@ def _pod(space: Workspace, command: list[str], gpus: int) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "serviceAccountName": space.service_account,
-        "terminationGracePeriodSeconds": 300,  # for a last checkpoint and a last copy
+        "terminationGracePeriodSeconds": 300,  # for a last copy
         "containers": [container],
         "volumes": [
             {"name": "home", "persistentVolumeClaim": {"claimName": space.name}},

@@ -7,6 +7,7 @@ any moment goes on from the last checkpoint that came back whole.
 
 import argparse
 import logging
+import math
 import os
 import shutil
 import signal
@@ -14,49 +15,80 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing
 from pathlib import Path
 
 import torch
 
-from medmm_lib import checkpoints, data, parameters, paths
+from medmm_lib import checkpoints, parameters, paths
 
 LOG = logging.getLogger(__name__)
 NOT_STAGED = {".venv", "_site", "artifacts", "__pycache__"}  # of the project
 NOT_COPIED = {".lock", ".lock.holder"}
 MARKS = (checkpoints.MARK, "results.json", "inputs.json")  # in the order in which they are written
 DATABASES = {".sqlite", ".db"}  # written to while they are copied
+COPYING = ".copy."  # folders that a file is copied in before it gets its name
 SECONDS = 300.0  # between copies
 WAITS = 75  # exit code: nothing is wrong, but there is no GPU yet
 
 
-def run(profile: str, chapter: str, local: Path, *, seconds: float = SECONDS, force: bool = False) -> int:
-    """Run one chapter on `local`, a folder on the node's disk. → the exit code of `medmm run`.
+class _Ending:
+    """What a pod is told when it has to end (SIGTERM): while it copies, while the chapter runs, or after.
 
-    It is told to end when this process is (SIGTERM), and what it left is copied back then, too.
+    Without a handler, the first process of a container would not be told at all.
     """
-    home, place = paths.ROOT, local / "medmm"
-    with paths.locked(paths.artifacts(profile, chapter)):
-        fetch_back = _places(profile, home, place)
-        environment = _staged(profile, chapter, home, place)
+
+    def __init__(self) -> None:
+        self.told, self.process = False, None
+        signal.signal(signal.SIGTERM, self._tell)
+
+    def _tell(self, *_: object) -> None:
+        self.told = True
+        if self.process is None:
+            sys.exit(128 + signal.SIGTERM)
+        self.process.terminate()
+
+
+def run(profile: str, chapter: str, local: Path, *, seconds: float = SECONDS, room: float = math.inf) -> int:
+    """Run one chapter on `local`, a folder on the node's disk with `room` bytes. → the exit code of `medmm run`.
+
+    It is told to end when this process is (SIGTERM), and what it left is copied back then, too. A copy that fails
+    meanwhile is told and tried again; the last one raises. Raises `paths.InUse` when the chapter runs elsewhere.
+    """
+    home, place, ending = paths.ROOT, local / "medmm", _Ending()
+    here, there = (root / "artifacts" / profile / chapter for root in (place, home))
+    with paths.locked(there):
+        for begun in there.rglob(f"{COPYING}*"):  # by a pod that was killed
+            shutil.rmtree(begun)
+        environment = _staged(profile, chapter, home, place, room)
         command = [sys.executable, "-m", "medmm_lib.cli", "run", "--profile", profile, "--only", chapter]
-        process = subprocess.Popen(command + ["--force"] * force, cwd=place, env=environment)
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        while True:
+        ending.process = subprocess.Popen(command, cwd=place, env=environment)
+        while (code := _ended(ending.process, seconds)) is None:
             try:
-                return process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                mirror(*fetch_back)
+                mirror(here, there)
+            except (OSError, sqlite3.Error) as error:
+                LOG.warning("results could not be copied back, and will be tried again: %s", error)
+        ending.process = None
+        mirror(here, there)
+    if ending.told:
+        sys.exit(128 + signal.SIGTERM)
+    return code
 
 
-def mirror(source: Path, target: Path, leave_out: set[str] = frozenset()) -> int:
+def _ended(process: subprocess.Popen, seconds: float) -> int | None:
+    """The exit code, or None while it still runs after some seconds."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def mirror(source: Path, target: Path, leave_out: Set[str] = frozenset()) -> int:
     """Bring the files of `source` that are new or changed to `target`. → how many.
 
-    Nothing else is removed there but checkpoints that `source` has dropped. Files that vanish meanwhile are left out:
-    they were being replaced. `leave_out`: names at the top.
+    Nothing else is removed there but checkpoints that `source` has dropped, and these only once a later one has come
+    whole. Files that vanish or change meanwhile are left for the next time. `leave_out`: names at the top.
     """
     found = [path for path in _files(source, leave_out) if path.name not in NOT_COPIED]
     last = {name: place for place, name in enumerate(MARKS, 1)}
@@ -64,21 +96,29 @@ def mirror(source: Path, target: Path, leave_out: set[str] = frozenset()) -> int
     for path in sorted(found, key=lambda path: (last.get(path.name, 0), path)):
         to = target / path.relative_to(source)
         try:
-            if not _same(path, to):
-                _copy(path, to)
-                copied += 1
+            copied += not _same(path, to) and _copy(path, to)
         except FileNotFoundError:
             continue
     for old in target.rglob("checkpoint-*"):
         beside = source / old.relative_to(target)
-        if old.is_dir() and not beside.exists() and beside.parent.is_dir():
+        if old.is_dir() and not beside.exists() and beside.parent.is_dir() and _later(old):
             shutil.rmtree(old)
     return copied
 
 
-def _files(source: Path, leave_out: set[str]) -> Iterator[Path]:
-    for path in sorted(source.iterdir()) if source.is_dir() else []:
-        if path.name not in leave_out:
+def _later(checkpoint: Path) -> bool:
+    """Whether a later checkpoint stands beside it, with its mark."""
+    steps = {one: int(one.name.rpartition("-")[2]) for one in checkpoint.parent.glob("checkpoint-*[0-9]")}
+    return any(step > steps.get(checkpoint, step) and (one / checkpoints.MARK).is_file() for one, step in steps.items())
+
+
+def _files(source: Path, leave_out: Set[str] = frozenset()) -> Iterator[Path]:
+    try:
+        inside = sorted(source.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # dropped meanwhile, or never there
+        return
+    for path in inside:
+        if path.name not in leave_out and not path.name.startswith(COPYING):
             if path.is_dir() and not path.is_symlink():
                 yield from _files(path, {"__pycache__"})
             else:
@@ -94,53 +134,49 @@ def _same(path: Path, to: Path) -> bool:
     return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 
-def _copy(path: Path, to: Path) -> None:
-    """One file, whole or not at all, with its times."""
+def _copy(path: Path, to: Path) -> bool:
+    """One file with its times, whole or not at all. → False where it was written to meanwhile."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=to.parent, prefix=".copy.") as folder:
+    before = path.lstat()
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=COPYING) as folder:
         neighbour = Path(folder) / path.name
         if path.suffix in DATABASES and not path.is_symlink():
             with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(neighbour)) as other:
                 one.backup(other)
-            shutil.copystat(path, neighbour)
         else:
             shutil.copy2(path, neighbour, follow_symlinks=False)
+            now = path.lstat()
+            if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                return False
+        if not path.is_symlink():
+            os.utime(neighbour, ns=(before.st_atime_ns, before.st_mtime_ns))
         os.replace(neighbour, to)
+    return True
 
 
-def _places(profile: str, home: Path, place: Path) -> tuple[Path, Path]:
-    return place / "artifacts" / profile, home / "artifacts" / profile
-
-
-def _staged(profile: str, chapter: str, home: Path, place: Path) -> dict[str, str]:
+def _staged(profile: str, chapter: str, home: Path, place: Path, room: float) -> dict[str, str]:
     """Bring project, earlier results and data to the disk. → the environment that the chapter runs in there."""
-    mark = place.parent / "staged"
+    mark, own = place.parent / "staged", Path("artifacts") / profile / chapter
     if mark.is_file():  # the container was started again on the same node: what is there may be ahead of the volume
-        mirror(*_places(profile, home, place))
+        mirror(place / own, home / own)
     mirror(home, place, NOT_STAGED)
     for folder in (profile, "data"):
         mirror(home / "artifacts" / folder, place / "artifacts" / folder)
     paths.write_atomically(mark, "")
     environment = os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{place / 'kernels'}"}
-    if root := _data(profile, chapter, place.parent / "data"):
-        environment["MEDMM_DATA"] = str(root)
+    if not parameters.of_profile(profile, chapter).get("data_root") and (root := os.environ.get("MEDMM_DATA")):
+        environment["MEDMM_DATA"] = str(_data(Path(root), place.parent / "data", room))
     return environment
 
 
-def _data(profile: str, chapter: str, target: Path) -> Path | None:
-    """The chapter's sources on the disk; None where they are embedded, or too large for it and read from the volume."""
-    given = parameters.of_profile(profile, chapter)
-    names = [given.get("data", "phantom")] if isinstance(given.get("data", ""), str) else given["data"]
-    folders = [data.folder(name, given["data_root"] or None) for name in names if name in data.LOADERS]
-    if not folders:
-        return None
-    size = sum(path.stat().st_size for folder in folders for path in _files(folder, set()))
-    target.mkdir(parents=True, exist_ok=True)
-    if size > 0.8 * shutil.disk_usage(target).free:
+def _data(root: Path, target: Path, room: float) -> Path:
+    """Where the data is read from: the disk, or the volume where it would fill more than most of the disk."""
+    size = sum(path.stat().st_size for path in _files(root))
+    there = sum(path.stat().st_size for path in _files(target))
+    if size > 0.8 * min(room, shutil.disk_usage(target.parent).free + there):
         LOG.warning("the data, %.1f GB, does not fit on %s and is read from the volume", size / 1e9, target)
-        return None
-    for folder in folders:
-        mirror(folder, target / folder.name)
+        return root
+    mirror(root, target)
     return target
 
 
@@ -150,18 +186,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", required=True)
     parser.add_argument("--only", required=True, metavar="CHAPTER")
     parser.add_argument("--local", type=Path, required=True, help="a folder on the node's own disk")
+    parser.add_argument("--room", type=float, default=math.inf, metavar="GIB", help="that may be filled there")
     parser.add_argument("--gpu", action="store_true", help="run only once a GPU is attached")
     parser.add_argument("--stay", action="store_true", help="do not end with the chapter, but when told to (SIGTERM)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    code = 1
     if options.gpu and not torch.cuda.is_available():
         LOG.warning("no GPU is attached yet. Attach one: the pod is then started again and the chapter runs")
         code = WAITS
     else:
-        code = run(options.profile, options.only, options.local)
+        try:
+            code = run(options.profile, options.only, options.local, room=2**30 * options.room)
+        except Exception:  # a pod that ends is started again at once, which would help nobody to see why
+            if not options.stay:
+                raise
+            LOG.exception("the chapter could not be run")
         LOG.info("the chapter's run ended with exit code %d", code)
     if options.stay:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+        _Ending()
         signal.pause()
     return code
 

@@ -64,10 +64,10 @@ def prepare(target: str, chapter: str, profile: str, space: Workspace, *, booked
             f"{GPU_DAYS_A_MONTH} that DSRI gives a user. Set max_minutes lower: a run goes on from its checkpoint"
         )
     run = [".venv/bin/python", "-m", "medmm_lib.cluster.staging", "--profile", profile, "--only", chapter]
-    run += ["--local", LOCAL, "--gpu"]
+    run += ["--local", LOCAL, "--room", space.local.removesuffix("Gi"), "--gpu"]
     if target == "dsri":
         # A Deployment starts its pod again whenever it ends: so it stays, also before the environment is there.
-        stay = f"[ -x {run[0]} ] && exec {shlex.join(run)} --stay; trap exit TERM; sleep infinity & wait"
+        stay = f"[ -e .venv/installed ] && exec {shlex.join(run)} --stay; trap exit TERM; sleep infinity & wait"
         shown = [manifests.claim(space), manifests.deployment(space, ["bash", "-c", stay])]
         commands = _on_dsri(space, chapter, profile)
     else:
@@ -103,7 +103,7 @@ def _on_dsri(space: Workspace, chapter: str, profile: str) -> list[tuple[str, st
         ("Start the workspace: a volume, and a pod without a GPU.",
          f"medmm submit dsri --chapter {chapter} --profile {profile}"),
         ("Bring project and data onto the volume. The same again brings only what changed.",
-         f"{pod}\noc rsync --exclude=.venv --exclude=_site --exclude=artifacts ./ $pod:{PROJECT}\n"
+         f"{pod}\noc rsync --delete --exclude=.venv --exclude=_site --exclude=artifacts ./ $pod:{PROJECT}\n"
          f"oc rsync $MEDMM_DATA/ $pod:{HOME}/data"),
         ("Make the environment there, and rehearse on CPU cores with the embedded data.",
          f"{inside} make -C {PROJECT} setup\n{inside} {PROJECT}/.venv/bin/medmm run --only {chapter}"),
@@ -111,7 +111,8 @@ def _on_dsri(space: Workspace, chapter: str, profile: str) -> list[tuple[str, st
          "disk, and runs. What it leaves comes back to the volume every five minutes.", attach),
         ("Watch it.", f"oc logs -f deployment/{space.name}"),
         ("Bring the results home, and make them the results of record.",
-         f"{pod}\noc rsync $pod:{PROJECT}/{results} {results}\nmedmm results promote {chapter} --profile {profile}"),
+         f"mkdir -p {results}\n{pod}\noc rsync --exclude='checkpoint-*' $pod:{PROJECT}/{results} {results}\n"
+         f"medmm results promote {chapter} --profile {profile}"),
         ("Give the GPU back. At 09:00 after the booking it is taken away. The pod then waits for the next one, and "
          "goes on from its checkpoints.", give_back),
     ]  # fmt: skip
@@ -122,7 +123,8 @@ def _on_kubernetes(space: Workspace, chapter: str, profile: str) -> list[tuple[s
     return [
         ("Make the hub's token known, once, if a gated model is needed. It stands in no manifest.",
          f"kubectl create secret generic {space.secret} --from-literal={manifests.SECRET_KEY}=$HF_TOKEN"),
-        (f"Place code and data on the volume {space.name}, below {PROJECT} and {HOME}/data, and queue the run.",
+        (f"Place project and data on the volume {space.name}, below {PROJECT} and {HOME}/data, make the environment "
+         f"there (make -C {PROJECT} setup, in a pod of the same image), and queue the run.",
          f"medmm submit kubernetes --chapter {chapter} --profile {profile}"),
         ("Watch it.", f"kubectl logs -f job/{space.name}"),
         (f"Fetch {results} from the volume, and make it the result of record.",

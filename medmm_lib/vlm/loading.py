@@ -40,7 +40,7 @@ def load(base: str | Path, precision: str = "4-bit", *, checkpointing: bool = Fa
     elif precision == "8-bit":
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
     if torch.cuda.is_available():
-        options["device_map"] = {"": 0}
+        options["device_map"] = {"": torch.cuda.current_device()}
     model = fetch(AutoModelForImageTextToText, base, **options)
     if precision.endswith("-bit"):
         model = prepare_model_for_kbit_training(

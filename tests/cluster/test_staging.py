@@ -1,10 +1,12 @@
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +34,7 @@ def test_only_what_is_new_or_changed_is_copied(tmp_path):
     assert there(other) == {"a": "3", "sub/b": "2", "c": "4"}
 
 
-def test_nothing_is_removed_but_dropped_checkpoints(tmp_path):
+def test_nothing_is_removed_but_dropped_checkpoints_once_a_later_one_is_whole(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     write(one, **{"run__checkpoint-4__a": "1", "kept": "2"})
     staging.mirror(one, other)
@@ -41,17 +43,55 @@ def test_nothing_is_removed_but_dropped_checkpoints(tmp_path):
     (one / "kept").unlink()
     write(one, **{"run__checkpoint-8__a": "5"})
     staging.mirror(one, other)
-    assert there(other) == {"run/checkpoint-8/a": "5", "kept": "2", "mine": "3"}
+    assert there(other) == {"run/checkpoint-4/a": "1", "run/checkpoint-8/a": "5", "kept": "2", "mine": "3"}
+    write(one, **{f"run__checkpoint-8__{checkpoints.MARK}": "6"})
+    staging.mirror(one, other)
+    assert "run/checkpoint-4/a" not in there(other)
     shutil.rmtree(one)  # a disk that was lost says nothing about checkpoints
     staging.mirror(one, other)
     assert "run/checkpoint-8/a" in there(other)
+
+
+def test_checkpoints_that_change_while_others_are_copied_are_not_lost(tmp_path, monkeypatch):
+    one, other = tmp_path / "one", tmp_path / "other"
+    write(one, **{f"checkpoint-4__{checkpoints.MARK}": "4", "large": "1"})
+    staging.mirror(one, other)
+    write(one, large="2")
+    copy = staging._copy
+
+    def slow(path, to):  # meanwhile the training goes on
+        shutil.rmtree(one / "checkpoint-4", ignore_errors=True)
+        write(one, **{f"checkpoint-8__{checkpoints.MARK}": "8"})
+        return copy(path, to)
+
+    monkeypatch.setattr(staging, "_copy", slow)
+    staging.mirror(one, other)
+    assert set(there(other)) == {"large", f"checkpoint-4/{checkpoints.MARK}"}
+    staging.mirror(one, other)
+    assert set(there(other)) == {"large", f"checkpoint-8/{checkpoints.MARK}"}
+
+
+def test_a_file_that_is_written_to_while_it_is_copied_is_left_for_the_next_time(tmp_path, monkeypatch):
+    one, other = tmp_path / "one", tmp_path / "other"
+    write(one, a="111")
+    copy = shutil.copy2
+
+    def late(path, to, **options):
+        copy(path, to, **options)
+        write(one, a="222")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copy2", late)
+        assert staging.mirror(one, other) == 0
+    assert staging.mirror(one, other) == 1
+    assert there(other) == {"a": "222"}
 
 
 def test_marks_come_after_what_they_mark(tmp_path, monkeypatch):
     one, copied = tmp_path / "one", []
     write(one, **{"inputs.json": "", "results.json": "", f"c__{checkpoints.MARK}": "", "c__z": "", "z": ""})
     copy = staging._copy
-    monkeypatch.setattr(staging, "_copy", lambda path, to: (copied.append(path.name), copy(path, to)))
+    monkeypatch.setattr(staging, "_copy", lambda path, to: copied.append(path.name) or copy(path, to))
     staging.mirror(one, tmp_path / "other")
     assert copied == ["z", "z", *staging.MARKS]
 
@@ -113,19 +153,32 @@ time.sleep(600)
 """
 
 
-def test_a_pod_that_is_told_to_end_copies_what_is_there(home, tmp_path):
+@pytest.mark.parametrize("stay", [[], ["--stay"]])
+def test_a_pod_that_is_told_to_end_copies_what_is_there(home, tmp_path, stay):
     write_chapter(home, "01_first", body=WAITING)
     environment = os.environ | {"PYTHONPATH": f"{home}{os.pathsep}{home / 'kernels'}"}
     command = [sys.executable, "-m", "medmm_lib.cluster.staging", "--profile", "quick", "--only", "01_first"]
-    process = subprocess.Popen([*command, "--local", str(tmp_path / "local")], cwd=home, env=environment)
+    process = subprocess.Popen([*command, "--local", str(tmp_path / "local"), *stay], cwd=home, env=environment)
     until = time.monotonic() + 120
     while not (tmp_path / "local/medmm/artifacts/quick/01_first/part").exists() and time.monotonic() < until:
         assert process.poll() is None
         time.sleep(0.1)
     assert not (home / "artifacts/quick/01_first/part").exists()
     process.terminate()
-    assert process.wait(60) != 0
+    assert process.wait(60) == 128 + signal.SIGTERM
     assert (home / "artifacts/quick/01_first/part").read_text() == "1"
+
+
+def test_data_is_staged_as_it_lies_and_read_from_the_volume_where_it_does_not_fit(home, tmp_path, monkeypatch, caplog):
+    write(tmp_path / "volume", medpix__a="1", texts__b="2")
+    monkeypatch.setenv("MEDMM_DATA", str(tmp_path / "volume"))
+    local, chapter = tmp_path / "local", ("quick", "01_first", home)
+    write_chapter(home, "01_first")
+    environment = staging._staged(*chapter, local / "medmm", 1e9)
+    assert there(Path(environment["MEDMM_DATA"])) == {"medpix/a": "1", "texts/b": "2"}
+    assert Path(environment["MEDMM_DATA"]).is_relative_to(local)
+    assert staging._staged(*chapter, tmp_path / "small" / "medmm", 1.0)["MEDMM_DATA"] == str(tmp_path / "volume")
+    assert "does not fit" in caplog.text
 
 
 def test_where_two_pods_have_one_volume_the_second_stops(home, tmp_path):

@@ -64,7 +64,7 @@ def test_a_dry_run_reads_like_a_page_and_does_nothing(capsys, monkeypatch):
     page = capsys.readouterr().out
     assert page.startswith(f"# {CHAPTER}, profile dsri, on dsri\n\nGPU-days expected: 0.")
     assert "oc patch deployment/medmm --type=json" in page
-    assert f"medmm_lib.cluster.staging --profile dsri --only {CHAPTER} --local /local --gpu --stay" in page
+    assert f"medmm_lib.cluster.staging --profile dsri --only {CHAPTER} --local /local --room 100 --gpu --stay" in page
 
 
 def test_without_oc_it_says_so(capsys, monkeypatch):
