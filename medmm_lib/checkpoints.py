@@ -66,13 +66,16 @@ def last(folder: Path) -> Path | None:
     return next((one for one in _newest_first(folder) if not damage(one)), None)
 
 
-def drop_damaged(folder: Path) -> None:
-    """Remove the checkpoints after the last whole one, and say so."""
-    for checkpoint in _newest_first(folder):
-        if not (wrong := damage(checkpoint)):
-            return
-        LOG.warning("%s is left out (%s): going on from the one before it", checkpoint, wrong)
-        shutil.rmtree(checkpoint)
+def whole(folder: Path) -> Path | None:
+    """The last whole checkpoint; those after it are removed, and it says so. All processes call it together."""
+    if parallel.MAIN:
+        for checkpoint in _newest_first(folder):
+            if not (wrong := damage(checkpoint)):
+                break
+            LOG.warning("%s is left out (%s): going on from the one before it", checkpoint, wrong)
+            shutil.rmtree(checkpoint)
+    parallel.wait()
+    return next(iter(_newest_first(folder)), None)
 
 
 def check_device(checkpoint: Path) -> None:

@@ -27,14 +27,15 @@ def wait() -> None:
         dist.barrier()
 
 
-def decided(choice: bool) -> bool:
-    """What the main process chose. Clocks differ, and processes that stop at different steps wait for each other."""
+def decided(value: float) -> float:
+    """What the main process measured. Clocks and roundings differ, and processes that stop at different steps wait for
+    each other for ever."""
     if not _joined():
-        return choice
+        return value
     place = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
-    shared = torch.tensor(choice, dtype=torch.int32, device=place)
+    shared = torch.tensor(value, dtype=torch.float64, device=place)
     dist.broadcast(shared, 0)
-    return bool(shared)
+    return float(shared)
 
 
 def summed(values: torch.Tensor) -> torch.Tensor:

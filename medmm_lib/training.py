@@ -105,8 +105,8 @@ class TimeLimit(TrainerCallback):
 
     def on_step_end(self, _: TrainingArguments, state: TrainerState, control: TrainerControl, **__: object) -> None:
         """Look at the clock."""
-        over = parallel.decided(time.monotonic() - self.start > 60 * self.minutes)
-        if over and state.global_step < state.max_steps:
+        seconds = parallel.decided(time.monotonic() - self.start)
+        if seconds > 60 * self.minutes and state.global_step < state.max_steps:
             self.stopped = control.should_save = control.should_training_stop = True
 
 
@@ -156,12 +156,10 @@ def train(trainer: Trainer, max_minutes: float = 0.0) -> bool:
     """
     folder = Path(trainer.args.output_dir)
     with paths.locked(folder) if parallel.MAIN else nullcontext():
-        if parallel.MAIN:
-            checkpoints.drop_damaged(folder)
-        parallel.wait()
-        if last := checkpoints.last(folder):
+        if last := checkpoints.whole(folder):
             checkpoints.check_device(last)
             LOG.warning("going on from %s", last)
+            trainer.args.eval_on_start = False
         trainer.remove_callback(PrinterCallback)  # the losses are in trainer.state.log_history
         trainer.add_callback(checkpoints.Keep())
         limit = TimeLimit(max_minutes)

@@ -213,11 +213,11 @@ for name, result in scored.items():
 
 # %%
 #| code-summary: "The adapter, with its card"
-if method == "lora":
+if method == "lora" and parallel.MAIN:
     figures = {"closed accuracy": f"{np.nanmean(after[0].closed):.3f} (base: {np.nanmean(before.closed):.3f}, best control: {best_control['closed']['value']:.3f})", "open questions right": f"{record.metrics['open_tuned']:.3f} (base: {record.metrics['open_base']:.3f}, best control: {best_control['open']['value']:.3f})", "held-out loss, nats a token": f"{after[0].losses.mean():.3f} (base: {before.losses.mean():.3f})"}
     named = ("the embedded base of chapter 02", "MIT, as medmm") if EMBEDDED else (base, hub.licence(base))
     card.save(first, tuning, *named, FOLDER / "adapter", data={"name": data, "fingerprint": fingerprint}, figures=figures)
-    if push_to_hub and first.trainer.finished and parallel.MAIN:
+    if push_to_hub and first.trainer.finished:
         print(card.push(FOLDER / "adapter", push_to_hub))
 
 

@@ -90,7 +90,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 import medmm_lib.data
-from medmm_lib import device, paths, plots, results
+from medmm_lib import device, parallel, paths, plots, results
 from medmm_lib.data.schema import MASK_CLASSES
 from medmm_lib.evaluation import predictions
 from medmm_lib.evaluation.controls import control_table, majority_answers
@@ -144,8 +144,9 @@ setup = Setup(
 saving = {"save_strategy": "steps", "save_steps": save_steps} if save_steps else {}
 whole = train(setup, corpus, FOLDER / "pretraining", evaluations=evaluations, max_minutes=max_minutes, **saving)
 model, log = whole.model, whole.log
-model.save_pretrained(FOLDER / "model")
-tokenisers.text.save(FOLDER / "model")
+if parallel.MAIN:
+    model.save_pretrained(FOLDER / "model")
+    tokenisers.text.save(FOLDER / "model")
 peak = device.matmul_flops(dtype)
 achieved = step_flops(setup, corpus) / whole.step_seconds
 record.metrics |= {

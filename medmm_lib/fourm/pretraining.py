@@ -13,7 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from medmm_kernels import MaskedBatch, MaskSpec, mask_batch
-from medmm_lib import checkpoints, parallel, training
+from medmm_lib import parallel, training
 from medmm_lib.fourm.model import FourM, Losses
 from medmm_lib.fourm.tokens import Tokens, as_input
 from medmm_lib.muon import MuonAdamW
@@ -90,7 +90,7 @@ class MaskedTrainer(training.TimedTrainer):
         """Held-out losses of every modality and over all tokens, in nats a token."""
         with self.compute_loss_context_manager():
             losses = held_out_losses(self.model, self.held_out, self.held_out_spec)
-        metrics = {f"eval_{name}": loss for name, loss in losses.items()}
+        metrics = {f"eval_{name}": parallel.decided(loss) for name, loss in losses.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -148,7 +148,7 @@ def pretrain(
     settings = training.arguments(
         folder, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
         eval_strategy="steps" if evaluations else "no", eval_steps=max(1, steps // max(1, evaluations)),
-        eval_on_start=bool(evaluations) and checkpoints.last(folder) is None, **others,
+        eval_on_start=bool(evaluations), **others,
     )  # fmt: skip
     trainer = MaskedTrainer(model, settings, data, held_out, spec, held_out_spec or spec, weights or [1.0] * len(data))
     training.train(trainer, max_minutes)

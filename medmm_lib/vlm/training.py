@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import BatchFeature, EarlyStoppingCallback, PreTrainedModel, TrainingArguments
 
-from medmm_lib import checkpoints, device, training
+from medmm_lib import device, parallel, training
 from medmm_lib.vlm.collator import IGNORED, Collator
 
 Rows = Sequence[Mapping[str, Any]]  # image, question, answer: a `datasets.Dataset`, or a list of dictionaries
@@ -84,7 +84,7 @@ class AnswerTrainer(training.TimedTrainer):
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Nats a token of the held-out answers, mean over answers."""
         nats, tokens = answer_losses(self.model, self.collator, self.held_out, self.args.eval_batch_size)
-        metrics = {"eval_loss": float((nats / tokens).mean())}
+        metrics = {"eval_loss": parallel.decided(float((nats / tokens).mean()))}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -144,13 +144,12 @@ def fit(
             "save_strategy": "steps", "save_steps": every,
             "restore_callback_states_from_checkpoint": True,
         }  # fmt: skip
-    resumes = checkpoints.last(folder) is not None
     settings = training.arguments(
         folder, steps=schedule.steps, batch_size=schedule.batch_size, learning_rate=schedule.learning_rate,
         seed=schedule.seed, gradient_accumulation_steps=schedule.accumulation, max_grad_norm=schedule.clipping,
         warmup_steps=max(1, round(schedule.warm_up * schedule.steps)),
         eval_strategy="steps" if evaluations else "no", eval_steps=every,
-        eval_on_start=bool(evaluations) and not resumes, logging_nan_inf_filter=False, **others,
+        eval_on_start=bool(evaluations), logging_nan_inf_filter=False, **others,
     )  # fmt: skip
     trainer = AnswerTrainer(model, settings, collator, rows, held_out)
     if patience:
