@@ -38,6 +38,14 @@ def decided(value: float) -> float:
     return float(shared)
 
 
+def agree(model: torch.nn.Module) -> None:
+    """Give every process the main one's weights. What a GPU sums in any order, such as a codebook, may differ in the
+    last bit, and what is made of it, such as the name of a folder, in all."""
+    if _joined():
+        for weight in model.state_dict().values():
+            dist.broadcast(weight, 0)
+
+
 def summed(values: torch.Tensor) -> torch.Tensor:
     """The sum over all processes, without gradients."""
     if not _joined():
@@ -56,22 +64,26 @@ def share(count: torch.Tensor) -> torch.Tensor | float:
 
 
 def gathered(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes' parts of a batch, in order, with gradients: for losses that compare them in pairs."""
+    """The rows of all processes' parts of a batch, in order, with gradients: for what compares them with each other."""
     return _Gathered.apply(rows) if _joined() else rows
+
+
+def own(rows: torch.Tensor) -> torch.Tensor:
+    """This process's part of what was `gathered`."""
+    return rows.chunk(PROCESSES)[dist.get_rank()] if _joined() else rows
 
 
 class _Gathered(torch.autograd.Function):
     """Each process computes the whole loss, so that the gradient of a row is the sum of theirs."""
 
     @staticmethod
-    def forward(context: torch.autograd.function.FunctionCtx, rows: torch.Tensor) -> torch.Tensor:
+    def forward(_: torch.autograd.function.FunctionCtx, rows: torch.Tensor) -> torch.Tensor:
         """All rows."""
-        context.rows = len(rows)
         parts = [torch.empty_like(rows) for _ in range(PROCESSES)]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(context: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(_: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
         """Those of this process's rows."""
-        return summed(gradient.contiguous())[dist.get_rank() * context.rows :][: context.rows]
+        return own(summed(gradient.contiguous()))

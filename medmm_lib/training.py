@@ -172,6 +172,7 @@ def train(trainer: Trainer, max_minutes: float = 0.0) -> bool:
             again = f"run the same again to go on from {kept}" if kept else f"{folder} holds no checkpoint of it yet"
             error.add_note(f"The training ended in step {trainer.state.global_step}: {again}")
             raise
+    parallel.agree(trainer.model)
     if limit.stopped:
         steps = f"{trainer.state.global_step} of {trainer.state.max_steps} steps"
         LOG.warning("stopped after %s minutes, %s: run the same again to go on from there", max_minutes, steps)

@@ -1,6 +1,7 @@
 """Trains one small model of each kind, alone or as one of several processes, and leaves losses and weights."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from medmm_lib.contrastive import alignment, classifiers
 from medmm_lib.contrastive.fitting import fit
 from medmm_lib.contrastive.mae import hiding
 from medmm_lib.contrastive.tower import Tower
-from medmm_lib.fourm import pretraining
+from medmm_lib.fourm import pretraining, vq
 from medmm_lib.vlm import finetuning
 from tests.contrastive import small as images
 from tests.fourm import small as studies
@@ -30,6 +31,14 @@ def fourm(folder: Path, stop: bool) -> tuple[torch.nn.Module, list[dict]]:
         max_minutes=1e-9 if stop else 0.0, **settings,
     )  # fmt: skip
     return model, trainer.state.log_history
+
+
+def tokeniser(folder: Path, _: bool) -> tuple[torch.nn.Module, list[dict]]:
+    torch.manual_seed(0)
+    maps = torch.randint(0, 3, (24, 4, 4), dtype=torch.uint8).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    maps[:8] = 0  # so that the two parts of a batch weigh differently
+    model = vq.VQTokeniser(vq.VQShape(side=16, patch=4, codes=16, classes=3, width=16, code_width=8))
+    return model, vq.train(model, maps, folder, steps=STEPS, seed=0, batch_size=8, logging_steps=1)
 
 
 def mae(folder: Path, _: bool) -> tuple[torch.nn.Module, list[dict]]:
@@ -77,7 +86,14 @@ def answers(folder: Path, _: bool) -> tuple[torch.nn.Module, list[dict]]:
     return tuned.model, tuned.log
 
 
-KINDS = {"fourm": fourm, "mae": mae, "aligned": aligned, "classifier": classifier, "answers": answers}
+KINDS = {
+    "fourm": fourm,
+    "tokeniser": tokeniser,
+    "mae": mae,
+    "aligned": aligned,
+    "classifier": classifier,
+    "answers": answers,
+}
 
 
 def main(folder: Path, stop: str, *kinds: str) -> None:
@@ -85,9 +101,9 @@ def main(folder: Path, stop: str, *kinds: str) -> None:
     device.precision = lambda: ("fp32", "sums in another order differ least in it")
     for kind in kinds or KINDS:
         model, log = KINDS[kind](folder / kind, stop == "stop")
+        weights = {name: weight.detach().clone().contiguous() for name, weight in model.state_dict().items()}
+        paths.write_atomically(folder / f"{kind}-{os.environ.get('RANK', 0)}.safetensors", save(weights))
         if parallel.MAIN:
-            weights = {name: weight.detach().clone().contiguous() for name, weight in model.state_dict().items()}
-            paths.write_atomically(folder / f"{kind}.safetensors", save(weights))
             paths.write_atomically(folder / f"{kind}.json", json.dumps(log))
         parallel.wait()
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from medmm_lib import checkpoints, training
-from tests.parallel_program import KINDS, SAVED, STEPS
+from medmm_lib import checkpoints, running, training
+from tests.parallel_program import KINDS, STEPS
 
 LOSSES = ("loss", "eval_loss", "eval_all", "train_caption", "train_map", "tokens")
 
@@ -42,9 +42,15 @@ def test_two_processes_have_the_losses_of_one_with_the_same_batch(alone, togethe
     one, two = logged(alone, kind), logged(together, kind)
     assert len(one) >= STEPS
     assert two == pytest.approx(one, rel=2e-4)  # sums in another order, and Muon's bf16
-    weights = [load_file(folder / f"{kind}.safetensors") for folder in (alone, together)]
+    weights = [load_file(folder / f"{kind}-0.safetensors") for folder in (alone, together)]
     for name, weight in weights[0].items():
-        assert float((weight - weights[1][name]).abs().max()) < 0.02, name
+        assert float((weight.float() - weights[1][name].float()).abs().max()) < 0.02, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_processes_have_the_same_model(together, kind):
+    one, two = ((together / f"{kind}-{process}.safetensors").read_bytes() for process in range(2))
+    assert one == two
 
 
 def test_every_target_token_counts_the_same_in_two_processes(alone, together):
@@ -61,7 +67,14 @@ def test_a_run_of_two_that_met_its_time_limit_goes_on_alone(alone, tmp_path):
     resumed = trained(tmp_path, 1, "whole", "fourm")
     assert logged(resumed, "fourm") == pytest.approx(logged(alone, "fourm"), rel=2e-4)
     assert checkpoints.last(tmp_path / "fourm").name == f"checkpoint-{STEPS}"
-    assert SAVED < STEPS
+
+
+def test_chapters_without_a_training_are_not_run_by_several_processes(project, monkeypatch):
+    monkeypatch.setattr(running.parallel, "PROCESSES", 2)
+    with pytest.raises(running.RunError, match="01_first has no training that processes could share"):
+        running.run("quick", only=["01_first"])
+    with pytest.raises(running.RunError, match="one chapter runs at a time"):
+        running.run("quick")
 
 
 def test_a_batch_that_can_not_be_shared_is_refused(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import Trainer
 from vector_quantize_pytorch import VectorQuantize
 
-from medmm_lib import training
+from medmm_lib import parallel, training
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class VQTokeniser(nn.Module, PyTorchModelHubMixin, tags=["vq"]):
         self.register_buffer("class_weights", torch.ones(shape.classes), persistent=False)
         # The side is halved by rearranging pixels, then by strided convolutions; each doubles the channels.
         halvings = shape.patch.bit_length() - 2
-        widths = [shape.width // 2 * 2**k for k in range(halvings)] + [shape.width * 3 * 2 ** (halvings - 2)]
+        widths = [shape.width // 2 * 2**k for k in range(halvings)] + [shape.width * 3 * 2**halvings // 4]
         self.encoder = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))
         for narrow, wide in itertools.pairwise(widths):
             self.encoder += nn.Sequential(nn.Conv2d(narrow, wide, 4, 2, 1), Residual(wide))
@@ -76,6 +76,7 @@ class VQTokeniser(nn.Module, PyTorchModelHubMixin, tags=["vq"]):
         self.codebook = VectorQuantize(
             dim=shape.code_width, codebook_size=shape.codes, decay=0.9, kmeans_init=True,
             threshold_ema_dead_code=1, accept_image_fmap=True,
+            sync_codebook=False,  # `forward` gives every process the whole batch
         )  # fmt: skip
         self.decoder = nn.Sequential(nn.Conv2d(shape.code_width, wide, 3, padding=1), Residual(wide))
         for narrow, wide in reversed(list(itertools.pairwise(widths))):
@@ -85,10 +86,11 @@ class VQTokeniser(nn.Module, PyTorchModelHubMixin, tags=["vq"]):
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
         """The training loss of pictures [B, side, side] uint8: reconstruction and commitment."""
         given = self._prepare(pictures)
-        quantised, _, commitment = self.codebook(self.encoder(given).float())
-        made = self.decoder(quantised).float()
+        quantised, _, commitment = self.codebook(parallel.gathered(self.encoder(given).float()))
+        made = self.decoder(parallel.own(quantised)).float()
         if self.shape.classes:
-            reconstruction = F.cross_entropy(made, pictures.long(), self.class_weights)
+            weighed = parallel.share(self.class_weights[pictures.long()].sum())
+            reconstruction = F.cross_entropy(made, pictures.long(), self.class_weights) * weighed
         else:
             reconstruction = 4 * F.mse_loss(made, given) + 0.2 * F.l1_loss(made, given)
         return {"loss": reconstruction + commitment.sum()}

@@ -109,6 +109,15 @@ def test_pixels_can_not_be_decoded(studies):
         tokenisers(studies).decode("patches", torch.zeros(1, 64))
 
 
+@pytest.mark.parametrize("patch", [4, 8, 16])
+def test_a_code_stands_for_a_patch_of_any_size(patch):
+    tokeniser = VQTokeniser(VQShape(side=32, patch=patch, **SHAPE))
+    pictures = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    codes = tokeniser.encode(pictures)
+    assert codes.shape == (3, (32 // patch) ** 2)
+    assert tokeniser.decode(codes).shape == pictures.shape
+
+
 def test_a_vq_tokeniser_learns_and_stays_the_same_on_disk(studies, tmp_path):
     torch.manual_seed(0)
     pictures = torch.from_numpy(np.stack([REGISTRY["image"].read(row, 64) for row in studies]))
