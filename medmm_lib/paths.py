@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -18,6 +19,7 @@ CHAPTER_PAGES = REPORT / "chapters"
 RECORDS = REPORT / "results"
 ARTIFACTS = ROOT / "artifacts"
 SITE = ROOT / "_site"
+LOCK, HOLDER = ".lock", ".lock.holder"  # in folders that one run at a time writes to; the second says which
 
 
 def chapters() -> list[str]:
@@ -31,13 +33,19 @@ def artifacts(profile: str, chapter: str) -> Path:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: the content goes to a neighbour first, which then takes the name."""
+    """Write a whole file or nothing."""
+    with written(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A neighbour of `path` to write to, which takes its name once all is written, and is removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     handle, neighbour = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
         os.chmod(neighbour, 0o644)
         os.replace(neighbour, path)
     except BaseException:
@@ -56,8 +64,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises `InUse` at once where another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / ".lock.holder"
-    lock = FileLock(folder / ".lock", timeout=0)
+    holder = folder / HOLDER
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -70,4 +78,5 @@ def locked(folder: Path) -> Iterator[None]:
         write_atomically(holder, f"process {os.getpid()} on {platform.node()}")
         yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()

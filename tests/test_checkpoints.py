@@ -125,4 +125,5 @@ def test_a_gpu_that_fails_in_a_step_is_told_with_what_is_kept(tmp_path, monkeypa
 def test_two_trainings_do_not_share_a_folder(tmp_path):
     with paths.locked(tmp_path), pytest.raises(paths.InUse, match=rf"in use by process {os.getpid()} on "):
         train(tmp_path)
+    assert not (tmp_path / paths.HOLDER).exists()
     train(tmp_path, steps=2)

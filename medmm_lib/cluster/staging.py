@@ -22,12 +22,13 @@ from pathlib import Path
 import torch
 
 from medmm_lib import checkpoints, parameters, paths
+from medmm_lib.data import shards
 
 LOG = logging.getLogger(__name__)
 NOT_STAGED = {".venv", "_site", "artifacts", "__pycache__"}  # of the project
-NOT_COPIED = {".lock", ".lock.holder"}
-MARKS = (checkpoints.MARK, "results.json", "inputs.json")  # in the order in which they are written
-DATABASES = {".sqlite", ".db"}  # written to while they are copied
+NOT_COPIED = {paths.LOCK, paths.HOLDER}
+MARKS = (shards.INDEX, checkpoints.MARK, "results.json", "inputs.json")  # in the order in which they are written
+DATABASE = ".sqlite"  # written to while it is copied
 COPYING = ".copy."  # folders that a file is copied in before it gets its name
 SECONDS = 300.0  # between copies
 WAITS = 75  # exit code: nothing is wrong, but there is no GPU yet
@@ -46,8 +47,14 @@ class _Ending:
     def _tell(self, *_: object) -> None:
         self.told = True
         if self.process is None:
+            self.heed()
+        else:
+            self.process.terminate()  # which does nothing to one that has ended
+
+    def heed(self) -> None:
+        """End this process if it was told to."""
+        if self.told:
             sys.exit(128 + signal.SIGTERM)
-        self.process.terminate()
 
 
 def run(profile: str, chapter: str, local: Path, *, seconds: float = SECONDS, room: float = math.inf) -> int:
@@ -69,10 +76,10 @@ def run(profile: str, chapter: str, local: Path, *, seconds: float = SECONDS, ro
                 mirror(here, there)
             except (OSError, sqlite3.Error) as error:
                 LOG.warning("results could not be copied back, and will be tried again: %s", error)
-        ending.process = None
-        mirror(here, there)
-    if ending.told:
-        sys.exit(128 + signal.SIGTERM)
+        try:
+            mirror(here, there)
+        finally:
+            ending.heed()
     return code
 
 
@@ -140,7 +147,7 @@ def _copy(path: Path, to: Path) -> bool:
     before = path.lstat()
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=COPYING) as folder:
         neighbour = Path(folder) / path.name
-        if path.suffix in DATABASES and not path.is_symlink():
+        if path.suffix == DATABASE and not path.is_symlink():
             with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(neighbour)) as other:
                 one.backup(other)
         else:

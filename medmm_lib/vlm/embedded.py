@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, PaliGemmaProcessor, PreTrainedTokenizerFast
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from medmm_lib import parallel, sources
+from medmm_lib import checkpoints, parallel, sources
 from medmm_lib.data.asked import with_images
 from medmm_lib.evaluation.controls import BLANK
 from medmm_lib.vlm.collator import ANSWER, CAPTION, Collator
@@ -55,7 +55,7 @@ def pretrained(
     """
     own = folder / sources.json_hash([asdict(shape), asdict(schedule), key])
     done = own / "base"
-    if done.is_dir():
+    if not checkpoints.damage(done):
         return done
     torch.manual_seed(schedule.seed)
     model = PaliGemmaForConditionalGeneration(make_config(processor, shape))
@@ -69,9 +69,9 @@ def pretrained(
         save_steps=SAVED,
     )
     if parallel.MAIN:
-        processor.save_pretrained(own / "unfinished")
-        model.save_pretrained(own / "unfinished")
-        (own / "unfinished").rename(done)
+        processor.save_pretrained(done)
+        model.save_pretrained(done)
+        checkpoints.mark(done)
     parallel.wait()
     return done
 

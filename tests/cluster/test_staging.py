@@ -12,6 +12,7 @@ import pytest
 
 from medmm_lib import checkpoints, paths
 from medmm_lib.cluster import staging
+from medmm_lib.data import shards
 from tests.chapters import write_chapter
 
 
@@ -89,7 +90,17 @@ def test_a_file_that_is_written_to_while_it_is_copied_is_left_for_the_next_time(
 
 def test_marks_come_after_what_they_mark(tmp_path, monkeypatch):
     one, copied = tmp_path / "one", []
-    write(one, **{"inputs.json": "", "results.json": "", f"c__{checkpoints.MARK}": "", "c__z": "", "z": ""})
+    write(
+        one,
+        **{
+            "inputs.json": "",
+            "results.json": "",
+            f"c__{checkpoints.MARK}": "",
+            "c__z": "",
+            "z": "",
+            f"d__{shards.INDEX}": "",
+        },
+    )
     copy = staging._copy
     monkeypatch.setattr(staging, "_copy", lambda path, to: copied.append(path.name) or copy(path, to))
     staging.mirror(one, tmp_path / "other")
@@ -169,13 +180,40 @@ def test_a_pod_that_is_told_to_end_copies_what_is_there(home, tmp_path, stay):
     assert (home / "artifacts/quick/01_first/part").read_text() == "1"
 
 
+@pytest.fixture
+def _heeding():
+    """Give the handler of SIGTERM back that the tests were started with."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_heeding")
+def test_told_to_end_while_it_copies_for_the_last_time_it_copies_all(home, tmp_path, monkeypatch):
+    write_chapter(home, "01_first")
+    copy = staging._copy
+
+    def told(path, to):
+        if path.name == "results.json" and home in to.parents:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        return copy(path, to)
+
+    monkeypatch.setattr(staging, "_copy", told)
+    with pytest.raises(SystemExit) as ended:
+        staging.run("quick", "01_first", tmp_path / "local")
+    assert ended.value.code == 128 + signal.SIGTERM
+    for name in ("results.json", "inputs.json"):
+        assert (home / "artifacts/quick/01_first" / name).is_file()
+
+
 def test_data_is_staged_as_it_lies_and_read_from_the_volume_where_it_does_not_fit(home, tmp_path, monkeypatch, caplog):
-    write(tmp_path / "volume", medpix__a="1", texts__b="2")
+    write(tmp_path / "volume", medpix__a="1", **{"texts__b.db": "2"})  # no database, whatever its name
     monkeypatch.setenv("MEDMM_DATA", str(tmp_path / "volume"))
     local, chapter = tmp_path / "local", ("quick", "01_first", home)
     write_chapter(home, "01_first")
     environment = staging._staged(*chapter, local / "medmm", 1e9)
-    assert there(Path(environment["MEDMM_DATA"])) == {"medpix/a": "1", "texts/b": "2"}
+    assert there(Path(environment["MEDMM_DATA"])) == {"medpix/a": "1", "texts/b.db": "2"}
     assert Path(environment["MEDMM_DATA"]).is_relative_to(local)
     assert staging._staged(*chapter, tmp_path / "small" / "medmm", 1.0)["MEDMM_DATA"] == str(tmp_path / "volume")
     assert "does not fit" in caplog.text

@@ -24,6 +24,9 @@ def test_the_base_learns_captions_and_is_kept(tmp_path):
     assert small.base(tmp_path) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     assert small.base(tmp_path, steps=2) != folder
+    (folder / "config.json").unlink()  # as where a copy of it was cut short
+    assert small.base(tmp_path) == folder
+    assert (folder / "config.json").is_file()
 
 
 def test_lessons_are_captions_keywords_and_literature_and_no_question_about_an_image():
