@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     run = commands.add_parser("run", help="run the chapters whose notebook, parameters, code or inputs changed")
-    run.add_argument("--profile", default="quick", help="which parameter files: params/PROFILE (default: quick)")
+    run.add_argument("--profile", help="which parameter files: params/PROFILE (default: quick)")
     run.add_argument("--only", action="append", metavar="CHAPTER", help="run this chapter only; may be repeated")
     run.add_argument("--force", action="store_true", help="run chapters that are up to date, too")
     run.add_argument("--sweep", type=Path, metavar="FILE", help="run the chapter of params/sweeps/NAME.yml many times")
@@ -85,13 +85,14 @@ def _run(options: argparse.Namespace) -> int:
     from medmm_lib import parallel, running, site, sweeps
 
     if options.sweep:
-        if options.only:
-            raise running.RunError("a sweep's file names its chapter: leave --only out")
+        if options.only or options.profile:
+            raise running.RunError("a sweep's file names its chapter and profile: leave --only and --profile out")
         print(f"The table is at {sweeps.run(options.sweep, options.force)}")
         return 0
-    running.run(options.profile, options.only, options.force)
+    profile = options.profile or "quick"
+    running.run(profile, options.only, options.force)
     if parallel.MAIN:
-        site.prepare(options.profile)
+        site.prepare(profile)
     return 0
 
 

@@ -3,9 +3,12 @@
 import math
 import os
 import platform
+import resource
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import torch
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -22,6 +25,18 @@ def describe() -> dict[str, str | int]:
             "count": torch.cuda.device_count(),
         }
     return {"type": "cpu", "name": _processor(), "cores": len(os.sched_getaffinity(0))}
+
+
+def memory_mib() -> dict[str, float]:
+    """`rss_mib` and `peak_mib` of this process: what it holds in memory, and the most it ever held."""
+    now = psutil.Process().memory_info().rss
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux's ru_maxrss begins with the peak of the process that started this one
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        peak = int(lines["VmHWM"].split()[0]) * 1024
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"rss_mib": now / 2**20, "peak_mib": max(now, peak) / 2**20}
 
 
 def precision() -> tuple[str, str]:

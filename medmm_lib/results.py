@@ -6,7 +6,6 @@ the latest run.
 
 import json
 import math
-import resource
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -69,7 +68,7 @@ class RunRecord:
             "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
             "start": self._start.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - self._clock, 2),
-            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_memory_mib": round(device.memory_mib()["peak_mib"]),
             "metrics": self.metrics,
             "curves": self.curves,
         }

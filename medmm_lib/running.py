@@ -44,6 +44,9 @@ def run(profile: str, only: list[str] | None = None, force: bool = False) -> lis
     jobs = [Job(profile, chapter, parameters_of(profile, chapter)) for chapter in _chosen(profile, only)]
     if parallel.PROCESSES > 1 and len(jobs) > 1:  # the processes of a second kernel would not find each other
         raise RunError("under torchrun, one chapter runs at a time: name it with --only")
+    for job in jobs:
+        if parallel.PROCESSES > 1 and not _metadata(job.chapter).get("trains"):
+            raise RunError(f"{job.chapter} has no training that processes could share: run it without torchrun")
     ran = [job.chapter for job in jobs if run_one(job, force)]
     if not ran:
         print(f"Nothing to do: every chosen chapter of profile {profile} is up to date.")
@@ -144,7 +147,6 @@ def _inputs(job: Job) -> dict[str, Any]:
     profile, chapter = job.profile, job.chapter
     notebook = paths.NOTEBOOKS / f"{chapter}.ipynb"
     full = parameters.declared(notebook).defaults | job.values
-    reads = nbformat.read(notebook, as_version=4).metadata.get("medmm", {}).get("reads", [])
     inputs = {
         "code": sources.code_hash(chapter),
         "parameters": sources.json_hash(full),
@@ -154,14 +156,26 @@ def _inputs(job: Job) -> dict[str, Any]:
     if "data" in full:
         names = [full["data"]] if isinstance(full["data"], str) else full["data"]
         inputs["data"] = [data.fingerprint(name, full.get("data_root") or None) for name in names]
-    for earlier in reads:
+    for earlier in earlier_chapters(profile, chapter):
         summary = paths.artifacts(profile, earlier) / "results.json"
-        if not summary.is_file():
+        inputs[earlier] = sources.json_hash(json.loads(summary.read_text())["metrics"])
+    return inputs
+
+
+def earlier_chapters(profile: str, chapter: str) -> list[str]:
+    """The chapters whose results this one reads. Raises `RunError` where one of them has none under `profile`."""
+    reads = _metadata(chapter).get("reads", [])
+    for earlier in reads:
+        if not (paths.artifacts(profile, earlier) / "results.json").is_file():
             raise RunError(
                 f"{chapter} reads what {earlier} leaves: run `medmm run --profile {profile} --only {earlier}`"
             )
-        inputs[earlier] = sources.json_hash(json.loads(summary.read_text())["metrics"])
-    return inputs
+    return reads
+
+
+def _metadata(chapter: str) -> dict[str, Any]:
+    """What the notebook says of itself: the chapters that it `reads`, the code that it `runs`, whether it `trains`."""
+    return nbformat.read(paths.NOTEBOOKS / f"{chapter}.ipynb", as_version=4).metadata.get("medmm", {})
 
 
 def _why_stale(job: Job, inputs: dict[str, Any]) -> str | None:

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 
 from medmm_lib import parallel, parameters, paths, results, sources
-from medmm_lib.running import Job, RunError, parameters_of, run_one
+from medmm_lib.running import Job, RunError, earlier_chapters, parameters_of, run_one
 
 KEYS = {"chapter", "profile", "grid", "list", "metrics"}
 LONGEST = 80  # letters of a folder's name
@@ -141,14 +140,8 @@ def _grid(where: str, grid: object) -> list[dict[str, Any]]:
 
 def _link_earlier(sweep: Sweep, job: Job) -> None:
     """The chapters that this one reads are those of the sweep's profile."""
-    notebook = nbformat.read(paths.NOTEBOOKS / f"{sweep.chapter}.ipynb", as_version=4)
-    for earlier in notebook.metadata.get("medmm", {}).get("reads", []):
+    for earlier in earlier_chapters(sweep.profile, sweep.chapter):
         place, link = paths.artifacts(sweep.profile, earlier), paths.artifacts(job.profile, earlier)
-        if not (place / "results.json").is_file():
-            raise RunError(
-                f"{sweep.chapter} reads what {earlier} leaves: run `medmm run --profile {sweep.profile} --only "
-                f"{earlier}`"
-            )
         link.parent.mkdir(parents=True, exist_ok=True)
         wanted = os.path.relpath(place, link.parent)
         if link.is_symlink() and str(link.readlink()) != wanted:  # the sweep's profile was another one before

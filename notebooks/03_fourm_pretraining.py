@@ -14,6 +14,7 @@
 #   medmm:
 #     reads: []
 #     runs: []
+#     trains: true
 # ---
 
 # %% [markdown]

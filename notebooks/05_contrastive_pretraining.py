@@ -14,6 +14,7 @@
 #   medmm:
 #     reads: []
 #     runs: []
+#     trains: true
 # ---
 
 # %% [markdown]
@@ -167,7 +168,7 @@ found = {arm: classification_metrics(made, test.values, classes.names, patients)
 beside = {way: setup.table({name: [probabilities[way, name]] for name in starts}).set_index("arm") for way in ("linear probe", "fine-tuned")}
 tenth = arms_of.share(material.train.patients, 0.1, seed)
 probed = pd.concat([pd.DataFrame(made, columns=classes.names).assign(way=way, start=name, image_id=dataset["test"]["image_id"], patient_id=patients) for (way, name), made in probabilities.items()])
-probed.to_parquet(FOLDER / "probabilities.parquet")
+paths.write_atomically(FOLDER / "probabilities.parquet", probed.to_parquet())
 few = {name: classification_metrics(setup.probed(tower, tenth), test.values, classes.names, patients) for name, tower in starts.items()}
 for (way, name), one in found.items():
     arm = f"{way}_{name}".replace(" ", "_").replace("-", "_").replace("+", "and")

@@ -161,7 +161,7 @@ def asked_set(name, place):
     versions = {MODEL: rows} | controls(rows, found.dataset["train"], seed=seed)
     said = {condition: part["prediction"] if "prediction" in part.column_names else inference.answer(model, collator, part, longest=longest) for condition, part in versions.items()}
     frames = {condition: pd.DataFrame(inference.predictions(rows, texts, collator.prompt)) for condition, texts in said.items()}
-    record.metrics |= {f"{name}_questions": len(rows), f"{name}_left_out": found.removed, f"{name}_too_long": too_long}
+    record.metrics |= {f"{name}_questions": len(rows), f"{name}_left_out": found.removed, f"{name}_unreadable": found.unreadable, f"{name}_too_long": too_long}
     return Answered(f"{TUNED}, on {name}", "02_lora_finetuning", frames)
 
 

@@ -15,6 +15,7 @@
 #     reads:
 #     - 03_fourm_pretraining
 #     runs: []
+#     trains: true
 # ---
 
 # %% [markdown]

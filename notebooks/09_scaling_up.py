@@ -88,7 +88,7 @@ from medmm_lib.contrastive.fitting import Schedule
 from medmm_lib.contrastive.mae import MAE, MAEShape
 from medmm_lib.contrastive.streamed import fit_streamed
 from medmm_lib.data import growth, shards, streams
-from medmm_lib.data.growth import Costs, Meter, growth_mib
+from medmm_lib.data.growth import Meter, growth_mib
 from medmm_lib.data.phantom.patients import draw_patient
 from medmm_lib.fourm import vq
 from medmm_lib.fourm.modalities import grey
@@ -96,7 +96,9 @@ from medmm_lib.fourm.text import TextTokeniser
 from medmm_lib.fourm.tokens import Tokenisers
 from medmm_lib.fourm.vq import VQShape, VQTokeniser
 from medmm_lib.scaling.compute import gpus
+from medmm_lib.scaling.costs import Costs
 from medmm_lib.scaling.explore import short
+from medmm_lib.scaling.planner import Machine
 
 CHAPTER = "09_scaling_up"
 FOLDER = paths.artifacts(profile, CHAPTER)
@@ -224,16 +226,16 @@ record.metrics |= {"streamed_width": width} | {f"large_{cost['format'].lower()}_
 published = pd.read_csv(paths.REPORT / "published.csv").set_index("what")["value"]
 collections = {"MedPix 2.0": published["MedPix 2.0: CT and MR images"], "ROCOv2": published["ROCOv2: images"], "PMC-OA": published["PMC-OA: image-caption pairs, about"], "PMC-15M": published["PMC-15M: image-caption pairs, about"]}
 ends = record.metrics
-reached = mfu * gpus()[gpu].fastest[1]
+machine = Machine(gpus()[gpu].fastest[1], mfu, euros_per_hour, gpus()[gpu].memory_gb)
 small_costs, large_costs = (
-    Costs(write, reading, 1 / ends["tokenise_images_per_s_core"], 6 * weights * image_tokens, size, ends["token_bytes_per_image"], euros_per_core_hour, euros_per_hour, euros_per_tb_month)
+    Costs(write, reading, 1 / ends["tokenise_images_per_s_core"], 6 * weights * image_tokens, size, ends["token_bytes_per_image"], euros_per_core_hour, euros_per_tb_month)
     for write, reading, size in (
         (1 / ends["write_images_per_s_core"], 1 / ends["read_images_per_s_core"], ends["bytes_per_image"]),
         # The picture is encoded once; what the archive and the text take is as for the small one.
         (1 / ends["write_images_per_s_core"] + costs[3]["write_ms"] / 1000, beyond + costs[3]["read_ms"] / 1000, ends["bytes_per_image"] - costs[0]["bytes"] + costs[3]["bytes"]),
     )
 )
-bills = {f"{width} px, as streamed": {title: small_costs.bill(many, cores=cores, epochs=epochs, flops=reached) for title, many in collections.items()}, f"{large_side} px JPEG": {title: large_costs.bill(many, cores=cores, epochs=epochs, flops=reached) for title, many in collections.items()}}
+bills = {f"{width} px, as streamed": {title: small_costs.bill(many, machine, cores=cores, epochs=epochs) for title, many in collections.items()}, f"{large_side} px JPEG": {title: large_costs.bill(many, machine, cores=cores, epochs=epochs) for title, many in collections.items()}}
 most, most_large = (bill["PMC-15M"] for bill in bills.values())
 record.metrics |= {
     "hours_15m_write": most["write_hours"], "hours_15m_read": most["read_hours"], "hours_15m_tokenise": most["tokenise_hours"], "gb_15m": most["gb"], "gb_15m_tokens": most["token_gb"], "gpu_hours_15m": most["gpu_hours"], "euros_15m": most["euros"],
@@ -459,7 +461,7 @@ plots.show(figure, alt=f"Hours over images for JPEG of {large_side} pixels. At 1
 
 # %%
 #| echo: false
-Markdown(f"""Two things follow, if the rates hold. A GPU that trains as assumed takes {reached / large_costs.train_flops:,.0f} images a second, so {short(most_large['feeding_cores'])} cores must decode pictures of {large_side} pixels while it trains; with fewer, it waits. And tokens are small: scaled to {side} pixels, as here, 15 million images are {(side // patch) ** 2} tokens each, and with their captions they fill {short(most['token_gb'])} GB as 16-bit numbers,
+Markdown(f"""Two things follow, if the rates hold. A GPU that trains as assumed takes {large_costs.trained_a_second(machine):,.0f} images a second, so {short(most_large['feeding_cores'])} cores must decode pictures of {large_side} pixels while it trains; with fewer, it waits. And tokens are small: scaled to {side} pixels, as here, 15 million images are {(side // patch) ** 2} tokens each, and with their captions they fill {short(most['token_gb'])} GB as 16-bit numbers,
 against {short(most_large['gb'])} GB of pictures of {large_side} pixels. That leaves out what scaling down loses: scaled to 224 pixels, with tokens of 16 pixels, an image would be 196 tokens. Either way, a 4M model is best trained from tokens that were made once; then decoding is no longer what limits it. On one core of this machine, the small model would take {short(ends['hours_15m_train_here'])} hours for 15 million images like these, once.""")
 
 # %% [markdown]
@@ -468,7 +470,7 @@ against {short(most_large['gb'])} GB of pictures of {large_side} pixels. That le
 # %% tags=["widget"]
 def reckon(millions, cores, epochs, size):
     """Show the bill of other numbers."""
-    one = {"small": small_costs, "large": large_costs}[size].bill(1e6 * millions, cores=cores, epochs=epochs, flops=reached)
+    one = {"small": small_costs, "large": large_costs}[size].bill(1e6 * millions, machine, cores=cores, epochs=epochs)
     display(plots.table(pd.DataFrame([{"": key.replace("_", " "), "value": short(value)} for key, value in one.items()])))
 
 

@@ -83,8 +83,9 @@ def test_a_wrong_file_is_told_before_anything_runs(swept, text, told):
 def test_a_missing_file_and_a_chapter_beside_it_are_told(tmp_path, capsys):
     assert cli.main(["run", "--sweep", str(tmp_path / "none.yml")]) == 1
     assert "there is no" in capsys.readouterr().err
-    assert cli.main(["run", "--sweep", "x.yml", "--only", "01_data_preparation"]) == 1
-    assert "leave --only out" in capsys.readouterr().err
+    for beside in (["--only", "01_data_preparation"], ["--profile", "dsri"]):
+        assert cli.main(["run", "--sweep", "x.yml", *beside]) == 1
+        assert "leave --only and --profile out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file", sorted((paths.ROOT / "params" / "sweeps").glob("*.yml")), ids=lambda file: file.stem)

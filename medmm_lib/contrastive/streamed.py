@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from medmm_lib import parallel, training
+from medmm_lib import training
 from medmm_lib.contrastive.fitting import Fitted, Schedule
 from medmm_lib.contrastive.mae import MAE
 
@@ -36,7 +36,7 @@ def fit_streamed(mae: MAE, pictures: Callable[[], Iterable[np.ndarray]], schedul
 
     settings = training.arguments(
         folder, steps=schedule.steps, batch_size=schedule.batch_size, learning_rate=schedule.learning_rate,
-        seed=schedule.seed, accelerator_config={"split_batches": True, "dispatch_batches": parallel.PROCESSES > 1},
+        seed=schedule.seed,
     )  # fmt: skip
     trainer = training.TimedTrainer(mae, settings, data_collator=batch, train_dataset=Feed(pictures))
     training.train(trainer)

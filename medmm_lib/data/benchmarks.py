@@ -46,13 +46,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Questions by split, and how many were left out. `patient_id` is the image: no set says whose an image is."""
+    """Questions by split; how many were left out by rule, and how many because their picture can't be opened.
+
+    `patient_id` is the image: no set says whose an image is.
+    """
 
     dataset: DatasetDict
     removed: int
+    unreadable: int = 0
 
 
-def load(name: str, place: str | Path = "") -> Benchmark:
+def load(name: str, place: str | Path = "", max_unreadable: float = 0.05) -> Benchmark:
     """One set, from the folder or hub name `place`; else from its folder in `MEDMM_DATA`, or from its own place.
 
     Raises `DataError` for an unknown set and for a folder that does not hold it; the message says what is missing.
@@ -66,10 +70,17 @@ def load(name: str, place: str | Path = "") -> Benchmark:
     if not folder.is_dir():
         folder = _fetched(name, str(place) or hub)
     rows = {split: list(read(folder, split)) for split in SPLITS}
-    kept = {split: list(_readable(row for row in part if not _left_out(row))) for split, part in rows.items()}
-    removed = sum(map(len, rows.values())) - sum(map(len, kept.values()))
+    wanted = {split: [row for row in part if not _left_out(row)] for split, part in rows.items()}
+    kept = {split: list(_readable(part)) for split, part in wanted.items()}
+    of_all, of_wanted, of_kept = (sum(map(len, some.values())) for some in (rows, wanted, kept))
+    unreadable = of_wanted - of_kept
+    if unreadable > max_unreadable * of_wanted:
+        raise DataError(
+            f"the pictures of {unreadable:,} of {of_wanted:,} questions of {name} in {folder} can't be opened, more "
+            f"than the {max_unreadable:.0%} allowed: fetch the set again, with its images"
+        )
     parts = {split: to_dataset([_complete(row) for row in part], FEATURES) for split, part in kept.items()}
-    return Benchmark(DatasetDict(parts), removed)
+    return Benchmark(DatasetDict(parts), of_all - of_wanted, unreadable)
 
 
 def _of_source(name: str, place: str | Path) -> Benchmark:

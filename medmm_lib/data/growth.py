@@ -7,25 +7,22 @@ tells what its source and its consumer take, in core-seconds, and how much memor
 import io
 import json
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from datasets import DatasetDict, concatenate_datasets
 from datasets import Image as File
 from PIL import Image
 
-from medmm_lib import paths
+from medmm_lib import device, paths
 from medmm_lib.data import shards, streams
-from medmm_lib.data.loaded import DataError
 from medmm_lib.data.phantom import description, texts
 from medmm_lib.data.phantom.patients import Patient, draw_patient
 
@@ -55,7 +52,7 @@ class Meter:
             source += time.process_time() - before
             if item is self or (images and images % self.every == 0):
                 took = {"seconds": time.perf_counter() - wall, "core_seconds": time.process_time() - cores}
-                self.curve.append({"images": images, **took, "source_core_seconds": source, **memory_mib()})
+                self.curve.append({"images": images, **took, "source_core_seconds": source, **device.memory_mib()})
             if item is self:
                 return
             images += 1
@@ -71,18 +68,6 @@ def growth_mib(curve: Sequence[dict[str, float]]) -> float:
     """`Meter.growth_mib` of a curve."""
     early = next(one for one in curve if one["images"] >= curve[-1]["images"] / 10)
     return curve[-1]["rss_mib"] - early["rss_mib"]
-
-
-def memory_mib() -> dict[str, float]:
-    """`rss_mib` and `peak_mib` of this process: what it holds in memory, and the most it ever held."""
-    now = psutil.Process().memory_info().rss
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux's ru_maxrss begins with the peak of the process that started this one
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        peak = int(lines["VmHWM"].split()[0]) * 1024
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"rss_mib": now / 2**20, "peak_mib": max(now, peak) / 2**20}
 
 
 def drawn(
@@ -134,15 +119,17 @@ def write_measured(
 ) -> list[dict[str, float]]:
     """`shards.write` under a `Meter`. → its curve.
 
-    Where an earlier run was killed, the curve is that of what was left; where it had finished, its own. Raises
-    `DataError` where it was killed after its last image.
+    Where an earlier run was killed, the curve is that of what was left; where it had finished, its own.
     """
     meter, before = Meter(every), folder / MEASURED
-    shards.write(folder, lambda last: meter.watch(rows(last)), per_shard)
-    if meter.curve and meter.curve[-1]["images"]:
-        paths.write_atomically(before, json.dumps(meter.curve))
-    if not before.is_file():
-        raise DataError(f"{folder} was stopped between its last image and its measurements; remove it and run again")
+
+    def measured(last: str | None) -> Iterator[shards.Row]:
+        for row, following in pairwise(chain(meter.watch(rows(last)), [None])):
+            if following is None:  # before the last shard is whole: after that there is nothing left to measure
+                paths.write_atomically(before, json.dumps(meter.curve))
+            yield row
+
+    shards.write(folder, measured, per_shard)
     return json.loads(before.read_text())
 
 
@@ -190,40 +177,3 @@ def _jpeg(picture: Image.Image) -> bytes:
     plain = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
     plain.save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What one image takes, and what is paid for it.
-
-    Core-seconds of writing, reading and tokenising; FLOPs of training on it once; bytes of its picture and text, and of
-    its tokens; then euros for an hour of a core, an hour of a GPU, and 10¹² bytes kept for a month.
-    """
-
-    write: float
-    read: float
-    tokenise: float
-    train_flops: float
-    bytes: float
-    token_bytes: float
-    euros_core: float
-    euros_gpu: float
-    euros_tb: float
-
-    def bill(self, images: float, *, cores: int, epochs: float, flops: float) -> dict[str, float]:
-        """Hours, gigabytes (10⁹) and euros for `images`, by `cores` and one GPU that reaches `flops` FLOP/s.
-
-        Each image is written and tokenised once, after it was read once, and trained on `epochs` times. `feeding_cores`
-        is how many cores keep that GPU busy that decode as it trains. All of it is proportional: no failure, no
-        waiting, no start-up.
-        """
-        core_hours = {name: images * getattr(self, name) / 3600 for name in ("write", "read", "tokenise")}
-        gpu_hours = images * epochs * self.train_flops / flops / 3600
-        kept = images * self.bytes
-        return {
-            **{f"{name}_hours": hours / cores for name, hours in core_hours.items()},
-            "gpu_hours": gpu_hours, "gb": kept / 1e9, "token_gb": images * self.token_bytes / 1e9,
-            "feeding_cores": self.read * flops / self.train_flops,
-            "euros": sum(core_hours.values()) * self.euros_core + gpu_hours * self.euros_gpu,
-            "euros_a_month": kept / 1e12 * self.euros_tb,
-        }  # fmt: skip

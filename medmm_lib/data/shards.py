@@ -9,9 +9,7 @@ shards.
 import hashlib
 import io
 import json
-import os
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -114,23 +112,14 @@ class _Hashing:
 def _write_shard(folder: Path, number: int, rows: Iterable[Row]) -> dict[str, Any]:
     """One shard, whole or not at all. → its entry in the index, and the `image_id` of its last row."""
     stem, ids = f"{folder.name}-{number:06d}", {}
-    handle, neighbour = tempfile.mkstemp(dir=folder, prefix=f".{stem}.tar.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            hashing = _Hashing(file)
-            with tarfile.open(fileobj=hashing, mode="w|") as tar:
-                for row in rows:
-                    if row["image_id"] in ids:
-                        raise ValueError(
-                            f"image_id {row['image_id']!r} stands twice; expected a name of each row's own"
-                        )
-                    ids[row["image_id"]] = None
-                    _add(tar, f"{stem}-{len(ids) - 1:05d}", row)
-        os.chmod(neighbour, 0o644)
-        os.replace(neighbour, folder / f"{stem}.tar")
-    except BaseException:
-        Path(neighbour).unlink(missing_ok=True)
-        raise
+    with paths.written(folder / f"{stem}.tar") as file:
+        hashing = _Hashing(file)
+        with tarfile.open(fileobj=hashing, mode="w|") as tar:
+            for row in rows:
+                if row["image_id"] in ids:
+                    raise ValueError(f"image_id {row['image_id']!r} stands twice; expected a name of each row's own")
+                ids[row["image_id"]] = None
+                _add(tar, f"{stem}-{len(ids) - 1:05d}", row)
     sha256 = hashing.digest.hexdigest()
     return {
         "name": f"{stem}.tar",

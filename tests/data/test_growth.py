@@ -91,20 +91,6 @@ def test_a_meter_sees_what_is_kept():
     assert meter.curve[-1]["peak_mib"] >= meter.curve[-1]["rss_mib"] - 1
 
 
-def test_a_bill_is_proportional_and_counts_what_it_says():
-    costs = growth.Costs(
-        write=0.001, read=0.002, tokenise=0.003, train_flops=1e9, bytes=1e5, token_bytes=200, euros_core=0.1,
-        euros_gpu=3.0, euros_tb=20.0,
-    )  # fmt: skip
-    bill = costs.bill(3.6e6, cores=2, epochs=5, flops=1e12)
-    assert bill == pytest.approx({
-        "write_hours": 0.5, "read_hours": 1.0, "tokenise_hours": 1.5, "gpu_hours": 5.0, "gb": 360.0, "token_gb": 0.72,
-        "feeding_cores": 2.0, "euros": 0.6 + 15.0, "euros_a_month": 7.2,
-    })  # fmt: skip
-    twice = costs.bill(7.2e6, cores=2, epochs=5, flops=1e12)
-    assert all(twice[key] == pytest.approx(2 * value) for key, value in bill.items() if key != "feeding_cores")
-
-
 def test_larger_pictures_cost_more():
     random = np.random.default_rng(0)
     noise = [Image.fromarray(random.integers(0, 256, (side, side), dtype=np.uint8)) for side in (32, 512)]
