@@ -309,7 +309,8 @@ for title, one in results.with_records(record).items():
     rows = []
     for key, label in {"write": "write", **KINDS}.items():
         curve = curves[key]
-        rows.append({"stage": label, "images": int(curve[-1]["images"]), "after a tenth": f"{curve[-1]['rss_mib'] - growth_mib(curve):,.0f}", "at the end": f"{curve[-1]['rss_mib']:,.0f}", "growth": signed(growth_mib(curve)), "peak": f"{curve[-1]['peak_mib']:,.0f}"})
+        after = [point["rss_mib"] for point in curve if point["images"] >= curve[-1]["images"] / 10]
+        rows.append({"stage": label, "images": int(curve[-1]["images"]), "after a tenth": f"{curve[-1]['rss_mib'] - growth_mib(curve):,.0f}", "at the end": f"{curve[-1]['rss_mib']:,.0f}", "growth": signed(growth_mib(curve)), "lowest to highest between": f"{min(after):,.0f} to {max(after):,.0f}", "peak": f"{curve[-1]['peak_mib']:,.0f}"})
     display(Markdown(f"*{title[0].upper()}{title[1:]}.*"), plots.table(pd.DataFrame(rows)))
 
 # %%
