@@ -142,6 +142,12 @@ def spent(one):
     return one["core_seconds"] - one["source_core_seconds"]
 
 
+def lasting(hours):
+    """Hours in the largest unit that gives 1 or more."""
+    unit, of_an_hour = next(((unit, many) for unit, many in (("days", 1 / 24), ("h", 1), ("min", 60), ("s", 3600)) if hours * many >= 1), ("ms", 3.6e6))
+    return f"{short(hours * of_an_hour)} {unit}"
+
+
 def signed(mib):
     """Growth in MiB, with its sign."""
     return f"{round(mib, 1) + 0.0:+.1f}"
@@ -245,7 +251,7 @@ plots.box(f"""
 - Nothing may be held whole. Over {images:,} images, {width} pixels wide (median), memory changed by {signed(ends['rss_growth_mib'])} MiB while they were read, and by {signed(ends['tokenise_growth_mib'])} MiB while they were tokenised.
   Keeping {ends['kept_images']:,} images of {kept_side} × {kept_side} pixels in memory took {ends['kept_growth_mib']:.0f} MiB more.
 - One core reads and decodes {ends['read_images_per_s_core']:,.0f} of these images a second, tokenises {ends['tokenise_images_per_s_core']:,.0f}, and trains a model of {short(ends['mae_weights'])} weights on {ends['train_images_per_s_core']:,.0f}.
-- At these rates, {cores} cores would read 15 million images in {short(ends['hours_15m_read'])} hours and tokenise them in {short(ends['hours_15m_tokenise'])}. As JPEG of {large_side} pixels, reading takes {short(ends['hours_15m_read_large'])} hours, and they fill {short(ends['gb_15m_large'])} GB. The tokens of images scaled to {side} pixels fill {short(ends['gb_15m_tokens'])} GB.
+- At these rates, {cores} cores would read 15 million images in {lasting(ends['hours_15m_read'])} and tokenise them in {lasting(ends['hours_15m_tokenise'])}. As JPEG of {large_side} pixels, reading takes {lasting(ends['hours_15m_read_large'])}, and they fill {short(ends['gb_15m_large'])} GB. The tokens of images scaled to {side} pixels fill {short(ends['gb_15m_tokens'])} GB.
 - This is arithmetic. What was measured are {images:,} images; everything beyond is extrapolated, on images that are smaller and simpler than those of articles.
 """, "callout-tip", title="Takeaway")
 
@@ -297,7 +303,7 @@ figure = go.Figure()
 for key, label in KINDS.items():
     curve = pd.DataFrame(longest["curves"][key])
     figure.add_scatter(x=curve["images"], y=curve["rss_mib"] - curve["rss_mib"].iloc[0], mode="lines", name=label, customdata=curve["peak_mib"], hovertemplate="%{x:,} images: %{y:.1f} MiB more, peak %{customdata:.0f} MiB")
-figure.update_layout(title={"text": title}, xaxis={"title": "images streamed"}, yaxis={"title": "MiB beyond the beginning"}, margin={"t": 80})
+figure.update_layout(xaxis={"title": f"images streamed<br>({title})"}, yaxis={"title": "MiB beyond the beginning"})
 m = longest["metrics"]
 plots.show(figure, alt=f"Memory over images, {title}: after the first tenth, reading {m['images_streamed']:,} images changes it by {signed(m['rss_growth_mib'])} MiB, tokenising by {signed(m['tokenise_growth_mib'])}, training by {signed(m['train_growth_mib'])}; keeping {m['kept_images']:,} adds {m['kept_growth_mib']:.0f}.")
 
@@ -441,11 +447,11 @@ Markdown(f"Assumed: {cores} cores at {euros_per_core_hour:.2f} euros an hour eac
 
 # %%
 #| label: tbl-plan
-#| tbl-cap: "From 2,050 images to 15 million, reckoned from this run's rates. Hours of writing, reading and tokenising are those of all cores together. Everything beyond the images of this run is extrapolated."
+#| tbl-cap: "From 2,050 images to 15 million, reckoned from this run's rates. Writing, reading and tokenising: by all cores together. Everything beyond the images of this run is extrapolated."
 rows = []
 for size, bill in bills.items():
     for title, one in bill.items():
-        rows.append({"images": f"{title}, {size}"} | {label: short(one[key]) for key, label in {"write_hours": "write, h", "read_hours": "read once, h", "tokenise_hours": "tokenise, h", "gpu_hours": "train, GPU-h", "gb": "GB", "token_gb": "as tokens, GB", "euros": "euros", "euros_a_month": "euros a month to keep"}.items()})
+        rows.append({"images": f"{title}, {size}"} | {label: lasting(one[key]) for key, label in {"write_hours": "write", "read_hours": "read once", "tokenise_hours": "tokenise", "gpu_hours": "train, one GPU"}.items()} | {label: short(one[key]) for key, label in {"gb": "GB", "token_gb": "as tokens, GB", "euros": "euros", "euros_a_month": "euros a month to keep"}.items()})
 plots.table(pd.DataFrame(rows))
 
 # %%
@@ -463,7 +469,7 @@ plots.show(figure, alt=f"Hours over images for JPEG of {large_side} pixels. At 1
 # %%
 #| echo: false
 Markdown(f"""Two things follow, if the rates hold. A GPU that trains as assumed takes {large_costs.trained_a_second(machine):,.0f} images a second, so {short(most_large['feeding_cores'])} cores must decode pictures of {large_side} pixels while it trains; with fewer, it waits. And tokens are small: scaled to {side} pixels, as here, 15 million images are {(side // patch) ** 2} tokens each, and with their captions they fill {short(most['token_gb'])} GB as 16-bit numbers,
-against {short(most_large['gb'])} GB of pictures of {large_side} pixels. That leaves out what scaling down loses: scaled to 224 pixels, with tokens of 16 pixels, an image would be 196 tokens. Either way, a 4M model is best trained from tokens that were made once; then decoding is no longer what limits it. On one core of this machine, the small model would take {short(ends['hours_15m_train_here'])} hours for 15 million images like these, once.""")
+against {short(most_large['gb'])} GB of pictures of {large_side} pixels. That leaves out what scaling down loses: scaled to 224 pixels, with tokens of 16 pixels, an image would be 196 tokens. Either way, a 4M model is best trained from tokens that were made once; then decoding is no longer what limits it. On one core of this machine, the small model would take {lasting(ends['hours_15m_train_here'])} for 15 million images like these, once.""")
 
 # %% [markdown]
 # In JupyterLab, not on this page, a widget reckons with other numbers.
