@@ -3,10 +3,8 @@
 import base64
 import html
 import json
-import logging
 import os
 import re
-from functools import cache
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,7 +12,9 @@ import plotly.io as pio
 from IPython.display import HTML, display
 from markdown_it import MarkdownIt
 
-LOG = logging.getLogger(__name__)
+from medmm_lib.static_pictures import StaticPictures
+
+PICTURES = StaticPictures()
 FIGURE_HEIGHT = 420  # px, where a figure does not set its own
 # Okabe and Ito's colours, which stay apart for every kind of colour vision. Their yellow and black are left out:
 # one is lost on a white page, the other on a dark one.
@@ -109,31 +109,9 @@ def _for_website(data: str, alt: str, height: int) -> str:
 def _picture(figure: go.Figure) -> str | None:
     """The figure as a PNG in base64, for white paper, or None where nobody needs it or no browser can draw it."""
     # Only a Jupyter server sets this. Someone is looking, and Plotly's renderer there would show the picture instead.
-    if "JPY_SESSION_NAME" in os.environ or not _can_draw():
+    if "JPY_SESSION_NAME" in os.environ:
         return None
     printed = go.Figure(figure)
     printed.update_layout(font_color="#222222", paper_bgcolor="white")
-    return base64.b64encode(_png(printed, 760, _height(figure))).decode()
-
-
-def _png(figure: go.Figure, width: int, height: int) -> bytes:
-    import kaleido
-
-    return kaleido.calc_fig_sync(figure, opts={"format": "png", "width": width, "height": height, "scale": 2})
-
-
-@cache
-def _can_draw() -> bool:
-    """Start the browser that draws static pictures, once a process: it takes a second, a picture then a tenth."""
-    try:
-        import kaleido
-
-        # First without the server: where no browser can be started, the server would wait for one for ever.
-        _png(go.Figure(), 10, 10)
-        # Without this, kaleido's page loads MathJax from a CDN.
-        kaleido.start_sync_server(n=1, page_generator=kaleido.PageGenerator(mathjax=False), silence_warnings=True)
-    except Exception as error:  # whatever stands in the way, the report goes on without pictures for PDF
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        LOG.warning("no static pictures of the figures (only a PDF needs them): %s", reason)
-        return False
-    return True
+    png = PICTURES.png(printed, 760, _height(figure))
+    return base64.b64encode(png).decode() if png else None

@@ -290,7 +290,7 @@ def bundle(monkeypatch):
     """What `show` displays for a figure, without a browser for the static picture."""
     shown = []
     monkeypatch.setattr(plots, "display", lambda data, raw: shown.append(data))
-    monkeypatch.setattr(plots, "_can_draw", lambda: False)
+    monkeypatch.setattr(plots, "_picture", lambda figure: None)
     plots.show(go.Figure(go.Scatter(y=[1, 2], name="</script>")), alt='It "rises"')
     return shown[0]
 
@@ -312,19 +312,3 @@ def test_a_figures_data_cannot_end_its_script(bundle):
 def test_a_figure_needs_a_description():
     with pytest.raises(ValueError, match="say what the figure shows"):
         plots.show(go.Figure(), alt=" ")
-
-
-def test_a_missing_browser_is_said_once_and_costs_only_the_static_picture(monkeypatch, caplog):
-    kaleido = pytest.importorskip("kaleido")
-
-    kaleido.stop_sync_server(silence_warnings=True)
-    monkeypatch.setenv("BROWSER_PATH", "/nonexistent")
-    shown = []
-    monkeypatch.setattr(plots, "display", lambda data, raw: shown.append(data))
-    plots._can_draw.cache_clear()
-    for _ in range(2):
-        plots.show(go.Figure(), alt="Nothing")
-    plots._can_draw.cache_clear()
-    [record] = caplog.records
-    assert record.getMessage().startswith("no static pictures of the figures (only a PDF needs them): No browser found")
-    assert all("image/png" not in data for data in shown)
