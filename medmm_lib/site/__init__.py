@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from medmm_lib import paths, results
-from medmm_lib.site import pandoc
+from medmm_lib.site import pandoc, reproduce
 from medmm_lib.site.check import Website
 
 VARIABLE = re.compile(r"\{\{<\s*var\s+([\w.-]+)\s*>\}\}")
@@ -66,7 +66,9 @@ def _copy_chapters(profile: str) -> None:
         executed = paths.artifacts(profile, chapter) / "notebook.ipynb"
         if executed.exists():
             page = paths.CHAPTER_PAGES / f"{chapter}.ipynb"
-            notebook = _publishable(json.loads(executed.read_text(encoding="utf-8")))
+            notebook = json.loads(executed.read_text(encoding="utf-8"))
+            reproduce.offer(profile, chapter, notebook)
+            notebook = _publishable(notebook)
             paths.write_atomically(page, json.dumps(notebook, ensure_ascii=False, indent=1) + "\n")
             wanted.add(page)
     for page in paths.CHAPTER_PAGES.glob("*.ipynb"):

@@ -20,7 +20,7 @@ project:
   type: website
   output-dir: _site
   render: [index.qmd, report/*.qmd, report/chapters/*.ipynb]
-  resources: [report/assets/*.js]
+  resources: [report/assets/*.js, report/downloads/*]
 website:
   title: Test
   sidebar:
@@ -73,6 +73,7 @@ def project(tmp_path, monkeypatch):
         "NOTEBOOKS": "notebooks",
         "REPORT": "report",
         "CHAPTER_PAGES": "report/chapters",
+        "DOWNLOADS": "report/downloads",
         "RECORDS": "report/results",
         "ARTIFACTS": "artifacts",
         "SITE": "_site",
@@ -93,6 +94,11 @@ def write(path, text):
     path.write_text(text, encoding="utf-8")
 
 
+def leave_results(metrics):
+    run = results.RunRecord(CHAPTER, {"profile": "quick"}, data={"name": "phantom"}).as_dict()
+    write(paths.artifacts("quick", CHAPTER) / "results.json", json.dumps(run | {"metrics": metrics}))
+
+
 def chapter_html(project):
     site.build("quick")
     return (project / "_site/report/chapters/01_first.html").read_text(encoding="utf-8")
@@ -108,7 +114,7 @@ def variables(project):
 
 def test_numbers_of_the_latest_run_and_of_record_become_variables(project):
     metrics = {"images": 12345, "loss": 0.123456, "cases": 671, "name": "phantom", "none": None}
-    write(paths.artifacts("quick", CHAPTER) / "results.json", json.dumps({"metrics": metrics}))
+    leave_results(metrics)
     write(project / "report/results/study/01_first.json", json.dumps({"metrics": {"loss": 2.0}}))
     found = variables(project)
     assert found["profile"] == "quick"
@@ -120,6 +126,13 @@ def test_numbers_of_the_latest_run_and_of_record_become_variables(project):
         "none": "not measured yet",
     }
     assert found["record"]["study"][CHAPTER] == {"loss": "2"}
+
+
+def test_a_page_offers_what_its_run_needs_again(project):
+    leave_results({})
+    page = chapter_html(project)  # which fails on a link to nowhere
+    assert "medmm run --profile quick --only 01_first" in page
+    assert (project / "_site/report/downloads/01_first.zip").exists()
 
 
 def test_numbers_that_no_run_produced_are_said_to_be_missing(project):
