@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from medmm_lib import paths, results
-from medmm_lib.site import pandoc, reproduce
+from medmm_lib.site import answers, pandoc, reproduce
 from medmm_lib.site.check import Website
 
 VARIABLE = re.compile(r"\{\{<\s*var\s+([\w.-]+)\s*>\}\}")
@@ -127,8 +127,8 @@ def _variables_file() -> Path:
 
 
 def _variables_text(profile: str) -> str:
-    """What `{{< var … >}}` shows: numbers of the latest run and of record, and "not measured yet" for the rest."""
-    variables: dict[str, Any] = {"profile": profile, "latest": {}, "record": {}}
+    """What `{{< var … >}}` shows: answers, numbers of the latest run and of record, else "not measured yet"."""
+    variables: dict[str, Any] = {"profile": profile, "answers": answers.of(profile), "latest": {}, "record": {}}
     for chapter in paths.chapters():
         metrics = _metrics(paths.artifacts(profile, chapter) / "results.json")
         if metrics:

@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 import yaml
 
-from medmm_lib import paths, results
+from medmm_lib import data, paths, results
 
 LABEL = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -44,10 +44,10 @@ def figures(notebook: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for cell in notebook["cells"]:
         shown = [output["data"] for output in cell.get("outputs", []) if PLOTLY in output.get("data", {})]
         label = LABEL.search("".join(cell["source"]))
-        for place, data in enumerate(shown, 1):
+        for place, bundle in enumerate(shown, 1):
             name = label[1] if label else f"figure-{len(found) + 1}"
             name = name if len(shown) == 1 else f"{name}-{place}"
-            found[name] = {"shows": "".join(data.get("text/plain", "")), "traces": _plain(data[PLOTLY]["data"])}
+            found[name] = {"shows": "".join(bundle.get("text/plain", "")), "traces": _plain(bundle[PLOTLY]["data"])}
     return found
 
 
@@ -68,7 +68,7 @@ def _told(record: dict[str, Any], notebook: dict[str, Any]) -> str:
     command = " ".join(
         [f".venv/bin/medmm run --profile {record['profile']}", *(f"--only {name}" for name in [*earlier, chapter])]
     )
-    if not record["data"].get("name", "phantom").startswith("phantom"):
+    if any(name in record["data"].get("name", "") for name in data.LOADERS):
         command = f"MEDMM_DATA=<folder of the data> {command}"
     checkout = f"git checkout {git['commit'][:10]}\n" if git["commit"] and not git["dirty"] else ""
     reads = f" It reads what {' and '.join(earlier)} left, so those run first." if earlier else ""

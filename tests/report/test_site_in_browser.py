@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from medmm_lib import paths
 from medmm_lib.site.check import Website
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.browser
 
 SITE = Path(os.environ.get("MEDMM_SITE", paths.SITE))
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+AXE = Axe()
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 if not PAGES:
@@ -138,6 +140,17 @@ def faint(page, selector):
     ]
 
 
+def barriers(page):
+    """What keeps people from reading the page, by axe's rules for WCAG 2.1 A and AA: serious and critical ones."""
+    found = AXE.run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).response["violations"]
+    return [
+        f"{one['id']} ({one['impact']}): {one['help']}: {node['target']}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:5]
+    ]
+
+
 def test_links_and_keys_are_resolved():
     assert Website(SITE).problems() == []
 
@@ -153,6 +166,7 @@ def test_page_on_a_phone(visit, name):
         assert figure["label"], figure
     assert faint(page, TEXTS) == []
     assert faint(page, PLOT_TEXTS) == []
+    assert barriers(page) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -164,3 +178,21 @@ def test_page_in_the_dark(visit, name):
     assert contrast(background, text) >= 4.5
     assert faint(page, TEXTS) == []
     assert faint(page, PLOT_TEXTS) == []
+    assert barriers(page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_page_at_every_width_in_both_themes(visit, name):
+    for width in (390, 820, 1440):
+        for scheme in ("light", "dark"):
+            page = visit(name, width, scheme)
+            page.wait_for_timeout(500)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert barriers(page) == [], (width, scheme)
+
+
+def test_the_site_is_light():
+    sizes = {path.relative_to(SITE).as_posix(): path.stat().st_size for path in SITE.rglob("*") if path.is_file()}
+    assert {name: size for name, size in sizes.items() if name in PAGES and size > 1.5e6} == {}
+    assert sum(sizes.values()) < 15e6
