@@ -341,7 +341,7 @@ masking.widget(examples)
 
 # %% [markdown]
 # The budgets come from a Dirichlet distribution. A small α gives a sample to one or two kinds of data, a large one shares
-# evenly. The caption holds 20 tokens here. Where it was meant to give all 96, the other 76 go to the
+# evenly. A caption is short. Where it was meant to give all tokens, the rest of them come from the
 # image or the label map: hence the peak there.
 
 # %%
@@ -370,7 +370,7 @@ plots.show(
 # ## What is drawn differently here
 #
 # With `parity=True` the kernels draw what the public 4M code draws, to the statistics: means, variances and shares of empty
-# budgets agree within sampling error over 20,000 samples (a test). By default they do better where the public code loses
+# budgets agree within sampling error over many thousands of samples (a test). By default they do better where the public code loses
 # something: what a modality cannot use goes to those that can, missing data is no error, a text may need more sentinels than there are (they
 # repeat), and a text that is too long keeps as much as fits on the first draw.
 

@@ -340,7 +340,7 @@ Markdown(f"The page calls a law *identified* when the points tell all of its par
 # %% [markdown]
 # ## Data seen again
 #
-# MedPix 2.0 has 2,050 images. A model sees each many times, and the tenth time teaches less than the first. Muennighoff et al. [-@muennighoff2023] found that tokens seen again are worth
+# MedPix 2.0 has 2,050 images [@siragusa2024]. A model sees each many times, and the tenth time teaches less than the first. Muennighoff et al. [-@muennighoff2023] found that tokens seen again are worth
 # $U + U R^* (1 - e^{-(D/U - 1)/R^*})$ new ones, with $U$ different tokens and $R^* \approx 15$ for text on the web. `fit_parametric` fits $R^*$ when the sweep has cells with less data. They also count weights less that go beyond what the different tokens would ask for; that
 # part is left out here. So with little data, the planner below asks for larger models, and fewer epochs, than they recommend.
 
