@@ -627,6 +627,9 @@ plots.show(figure, alt="; ".join(f"{name}: from {one:.1f} to {other:.1f}" for na
 # - The memory plan leaves out temporary copies, but for those of the scores, and counts all text as answer there. Weights and activations were compared with what a real model on a CPU stores and keeps.
 # - On GPUs without bf16 (V100, T4) products are computed in fp16, in which Gemma's layers can overflow: look at the loss.
 
+# %% [markdown]
+# ## Run card
+
 # %%
 #| echo: false
 summary = record.save()
@@ -643,5 +646,5 @@ results.beside_record(summary, {
 # %% [markdown]
 # ## What's next
 #
-# [Chapter 03](03_fourm_pretraining.ipynb) asks whether one model that learns all kinds of data can take the place of such adapters. A later chapter measures what
-# models can and can't do, beside others.
+# [Chapter 03](03_fourm_pretraining.ipynb) asks whether one model that learns all kinds of data can take the place of such adapters.
+# [Chapter 06](06_evaluation.ipynb) measures what these models can and can't do, beside others and their controls.

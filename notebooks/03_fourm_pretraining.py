@@ -640,6 +640,9 @@ explore.widget(model, tokenisers, test, corpus.held_out)
 # - Pseudo label maps come from thresholds. A model that has learned them has learned those thresholds.
 # - One seed unless the tables say otherwise. Intervals are over patients, not over trainings.
 
+# %% [markdown]
+# ## Run card
+
 # %%
 #| echo: false
 summary = record.save()
@@ -655,5 +658,5 @@ results.beside_record(summary, {
 # %% [markdown]
 # ## What's next
 #
-# Chapter 04 says what masking costs and how it is drawn. Later chapters compare this one encoder with specialised
-# encoders and adapters, and ask how large a model and how much data a wanted loss needs.
+# [Chapter 04](04_masking_kernels.ipynb) says what masking costs and how it is drawn. [Chapter 05](05_contrastive_pretraining.ipynb) compares this one encoder with
+# specialised encoders and adapters, and [chapter 07](07_scaling_laws.ipynb) asks how large a model and how much data a wanted loss needs.

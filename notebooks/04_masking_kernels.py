@@ -620,5 +620,5 @@ display(results.beside_record(summary, {
 # %% [markdown]
 # ## What's next
 #
-# The chapter on 4M pretraining trains with these masks and compares the strategies by what a model learns. The kernels can be used
-# on their own: see `kernels/README.md` for their interface, their maths and how they differ from the public code.
+# [Chapter 03](03_fourm_pretraining.ipynb) trains with these masks and compares the strategies by what a model learns. [Chapter 05](05_contrastive_pretraining.ipynb) turns to
+# encoders that learn from reports. The kernels can be used on their own: see `kernels/README.md` for their interface, their maths and how they differ from the public code.

@@ -624,6 +624,9 @@ for name, text_of in TOLD.items():
 # - The architectures were compared at one learning rate and one depth a stream, on questions made from templates.
 # - Intervals are over patients, not over trainings.
 
+# %% [markdown]
+# ## Run card
+
 # %%
 #| echo: false
 summary = record.save()
@@ -639,5 +642,5 @@ results.beside_record(summary, {
 # %% [markdown]
 # ## What's next
 #
-# A later chapter measures what all these models can and can't do, beside others and their controls. [Chapter 03](03_fourm_pretraining.ipynb) is the one encoder–decoder that
-# makes any kind of data from any other.
+# [Chapter 06](06_evaluation.ipynb) measures what all these models can and can't do, beside others and their controls. [Chapter 03](03_fourm_pretraining.ipynb) is the one
+# encoder–decoder that makes any kind of data from any other.

@@ -619,6 +619,9 @@ else:
 # - What is explained is the reference answer, also where the model would have said something else.
 # - The sanity check and the control *random weights* rest on one draw of random weights.
 
+# %% [markdown]
+# ## Run card
+
 # %%
 #| echo: false
 summary = record.save()
@@ -632,4 +635,4 @@ results.beside_record(summary, {name: title for name, title in chosen.items() if
 # %% [markdown]
 # ## What's next
 #
-# A later chapter asks what a given quality costs: how many weights, how much data, how many hours of which GPU.
+# [Chapter 07](07_scaling_laws.ipynb) asks what a given quality costs: how many weights, how much data, how many hours of which GPU.

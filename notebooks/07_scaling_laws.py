@@ -198,9 +198,6 @@ for name, one in whole.intervals.items():
     record.metrics |= {f"{key}{end}": value for end, value in (("", one.value), ("_low", one.low), ("_high", one.high)) if np.isfinite(value)}  # where none is kept, an end is infinite
 record.curves["draws"] = [list(map(float, one)) for one in whole_draws[:200]]
 
-# %% [markdown]
-# ## Takeaway
-
 # %%
 #| echo: false
 ends = record.metrics
@@ -486,6 +483,9 @@ Markdown(f"Assumed: {questions:,} questions, {question_tokens} text tokens each 
 # - With little data, plans ask for larger models than Muennighoff et al. would: their discount of excess weights is left out.
 # - Compute counts matrix products. Data loading, evaluation, failed runs and people are not in it.
 
+# %% [markdown]
+# ## Run card
+
 # %%
 #| echo: false
 summary = record.save()
@@ -499,4 +499,4 @@ results.beside_record(summary, {name: title for name, title in chosen_metrics.it
 # %% [markdown]
 # ## What's next
 #
-# A later chapter asks how a model is kept from giving a patient a horrible answer, and what the patient can take home.
+# [Chapter 08](08_guard_and_report.ipynb) asks how a model is kept from giving a patient a horrible answer, and what the patient can take home.

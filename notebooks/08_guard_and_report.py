@@ -413,6 +413,9 @@ Markdown(f"Why the real scan's report has no outlines: “{html.escape(reading.s
 # - The bound on errors is for answers like those it was calibrated on, and one model on drawn scans. It says nothing about patients.
 # - The tests of reading ease count letters and syllables. Whether patients understand the report was not tried.
 
+# %% [markdown]
+# ## Run card
+
 # %%
 #| echo: false
 summary = record.save()
@@ -421,3 +424,9 @@ results.card(summary)
 # %%
 #| echo: false
 results.beside_record(summary, {"held_out_through": "Harmful answers let through", "held_out_refused": "Harmless ones refused", "rewritten_through": "… rewritten by hand, let through", "rewritten_refused": "… refused", "dressed_through": "… rewritten automatically, let through", "dressed_refused": "… refused", "rules_through": "Rules alone, let through", "rules_refused": "… refused", "classifier_through": "Classifier alone, let through", "classifier_refused": "… refused", "latency_ms": "Latency, ms (median)", "coverage": "Answered with the bound", "error_of_answered": "… wrong of these", "missed_drawn": "Calibrations that missed the bound", "hardest_grade": "Reading grade of the hardest report"})
+
+# %% [markdown]
+# ## What's next
+#
+# [Chapter 09](09_scaling_up.ipynb) asks what has to change when the data is not thousands of images but millions. [Limits and ethics](../limits.qmd) says what
+# none of these chapters can answer.

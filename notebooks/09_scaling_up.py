@@ -224,9 +224,6 @@ record.curves["pictures"] = costs
 beyond = max(0.0, 1 / record.metrics["read_images_per_s_core"] - costs[0]["read_ms"] / 1000)  # of reading, that is not for the picture: the archive, the text
 record.metrics |= {"streamed_width": width} | {f"large_{cost['format'].lower()}_{key}": value for cost in costs[2:] for key, value in cost.items() if key not in ("size", "format")}
 
-# %% [markdown]
-# ## Takeaway
-
 # %%
 #| echo: false
 published = pd.read_csv(paths.REPORT / "published.csv").set_index("what")["value"]
@@ -494,6 +491,9 @@ ipywidgets.interactive(reckon, millions=ipywidgets.FloatLogSlider(15, min=-3, ma
 # - A shard can't have a name twice. That no name stands in two shards is up to who gives the rows; so is that one patient is in one split.
 # - The Trainer does not keep the state of a stream: this training would begin again. `state_dict` of the stream itself goes on exactly, which a test checks.
 # - What more data is worth is another question ([chapter 07](07_scaling_laws.ipynb)).
+
+# %% [markdown]
+# ## Run card
 
 # %%
 #| echo: false
