@@ -100,7 +100,7 @@ def _for_website(data: str, alt: str, height: int) -> str:
     # A "<" could end the script element early; JSON can do without it.
     data = data.replace("<", "\\u003c")
     return (
-        f'<div class="medmm-figure" role="img" aria-label="{text}" style="min-height: {height}px">'
+        f'<div class="medmm-figure" role="figure" aria-label="{text}" style="min-height: {height}px">'
         f'<script type="application/json">{data}</script><p class="medmm-figure-alt">{text}</p></div>'
         '<script src="../assets/figures.js" defer></script>'
     )

@@ -84,7 +84,7 @@ def _publishable(notebook: dict[str, Any]) -> dict[str, Any]:
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["source"] = f'#| code-summary: "Parameters of this run"\n{_text(cell["source"])}'
         if "outputs" in cell:
-            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+            cell["outputs"] = [output for output in cell["outputs"] if not _needs_more_than_a_page(output)]
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/markdown" in data:
@@ -92,6 +92,11 @@ def _publishable(notebook: dict[str, Any]) -> dict[str, Any]:
             elif "text/html" in data:
                 output["data"] = _html_as_markdown(data)
     return notebook
+
+
+def _needs_more_than_a_page(output: dict[str, Any]) -> bool:
+    """Whether an output is for a terminal, or a widget, such as a progress bar, that only a kernel keeps alive."""
+    return output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def _html_as_markdown(data: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@
   function prepare() {
     document.querySelectorAll("table.sortable").forEach(function (table) {
       table.querySelectorAll("thead th").forEach(function (head, column) {
+        if (!head.textContent.trim()) return; // a button without a name would say nothing
         const button = document.createElement("button");
         button.type = "button";
         button.append(...head.childNodes);

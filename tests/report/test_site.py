@@ -62,6 +62,7 @@ EXECUTED = notebook(
     ),
     code_cell('#| label: tbl-rows\n#| tbl-cap: "Some rows."\n1', {"text/html": "<table><tr><td>1</td></tr></table>"}),
     code_cell("slider()", {"text/plain": "a slider"}, tags=["widget"]),
+    code_cell("train()", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "a progress bar"}),
 )
 
 
@@ -194,6 +195,8 @@ def test_widget_cells_are_dropped(project):
     page = (project / "report/chapters/01_first.ipynb").read_text(encoding="utf-8")
     assert "slider" not in page
     assert "widgets" not in json.loads(page)["metadata"]
+    assert "a progress bar" not in page
+    assert "train()" in page
 
 
 def test_html_outputs_do_not_make_quarto_load_scripts_from_a_network(project):
@@ -312,7 +315,7 @@ def test_a_figure_is_shown_in_every_form(bundle):
     assert bundle["text/plain"] == 'It "rises"'
     assert bundle["application/vnd.plotly.v1+json"]["data"][0]["type"] == "scatter"
     page = bundle["text/html"]
-    assert 'class="medmm-figure" role="img" aria-label="It &quot;rises&quot;"' in page
+    assert 'class="medmm-figure" role="figure" aria-label="It &quot;rises&quot;"' in page
     assert 'src="../assets/figures.js"' in page
     assert len(page) < 10_000  # no copy of plotly.js
 
