@@ -68,4 +68,4 @@ audit: setup
 	$(BIN)/python .ci/audit.py
 
 clean:
-	rm -rf .venv artifacts report/chapters report/downloads _site
+	rm -rf .venv artifacts report/chapters report/downloads report/reference.qmd _site

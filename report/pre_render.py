@@ -19,7 +19,7 @@ def missing(root: Path) -> list[str]:
             lines.append(f"chapter {notebook.stem} has no page: {command}")
         elif not has_outputs(page):
             lines.append(f"the page of {notebook.stem} holds no results: {command}")
-    for name in ("_variables.yml", "report/assets/plotly.min.js"):
+    for name in ("_variables.yml", "report/assets/plotly.min.js", "report/reference.qmd"):
         if not (root / name).exists():
             lines.append(f"{name} is missing: run `medmm site`, which writes it")
     return lines

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from medmm_lib import paths, results
-from medmm_lib.site import answers, pandoc, reproduce
+from medmm_lib.site import answers, pandoc, reference, reproduce
 from medmm_lib.site.check import Website
 
 VARIABLE = re.compile(r"\{\{<\s*var\s+([\w.-]+)\s*>\}\}")
@@ -29,9 +29,10 @@ class SiteError(Exception):
 
 
 def prepare(profile: str) -> None:
-    """Put what the pages need in place: executed chapters, measured numbers and plotly.js."""
+    """Put what the pages need in place: executed chapters, measured numbers, the reference and plotly.js."""
     _copy_chapters(profile)
     _copy_plotly()
+    reference.write()
     paths.write_atomically(_variables_file(), _variables_text(profile))
 
 
