@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
     site = commands.add_parser("site", help="build the website in _site from executed chapters")
     site.add_argument("--profile", default="quick", help="whose executed chapters (default: quick)")
+    site.add_argument("--pdf", action="store_true", help="instead: the whole report as _pdf/medmm.pdf, by Quarto")
     site.set_defaults(call=_site)
 
     data = commands.add_parser("data", help="fetch data, look at a data folder").add_subparsers(
@@ -98,8 +99,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _site(options: argparse.Namespace) -> int:
     from medmm_lib import site
+    from medmm_lib.site import book
 
-    print(f"The website is at {site.build(options.profile)}")
+    if options.pdf:
+        print(f"The report is at {book.build(options.profile)}")
+    else:
+        print(f"The website is at {site.build(options.profile)}")
     return 0
 
 

@@ -41,14 +41,10 @@ def build(profile: str) -> Path:
 
     The old `_site` stays as it is until the new one is complete and has passed its checks.
     """
-    prepare(profile)
-    for chapter in paths.chapters():
-        if not (paths.CHAPTER_PAGES / f"{chapter}.ipynb").exists():
-            command = f"medmm run --profile {profile} --only {chapter}"
-            raise SiteError(f"chapter {chapter} has not been run with the profile {profile}: run `{command}` first")
+    put_in_place(profile)
     with tempfile.TemporaryDirectory(prefix="medmm-site-") as folder:
         project = Path(folder)
-        _stage(project)
+        stage(project)
         if quarto := shutil.which("quarto"):
             _render_with_quarto(quarto, project)
         else:
@@ -58,6 +54,15 @@ def build(profile: str) -> Path:
             raise SiteError("the website was not replaced:\n" + "\n".join(problems))
         _replace_site(project / "_site")
     return paths.SITE / "index.html"
+
+
+def put_in_place(profile: str) -> None:
+    """`prepare`, and raise `SiteError` for a chapter that `profile` has not run."""
+    prepare(profile)
+    for chapter in paths.chapters():
+        if not (paths.CHAPTER_PAGES / f"{chapter}.ipynb").exists():
+            command = f"medmm run --profile {profile} --only {chapter}"
+            raise SiteError(f"chapter {chapter} has not been run with the profile {profile}: run `{command}` first")
 
 
 def _copy_chapters(profile: str) -> None:
@@ -168,7 +173,7 @@ def _fill_in(variables: dict[str, Any], key: list[str]) -> None:
     variables.setdefault(key[-1], results.NOT_MEASURED)
 
 
-def _stage(project: Path) -> None:
+def stage(project: Path) -> None:
     """Copy the website's sources to an empty folder: a render writes beside them, and Quarto edits .gitignore."""
     for name in ("_quarto.yml", "_variables.yml", "index.qmd"):
         shutil.copy(paths.ROOT / name, project / name)
