@@ -56,7 +56,7 @@ from IPython.display import Markdown, display
 
 import medmm_lib.data
 from medmm_kernels import MaskSpec, Modality, mask_batch, token_budgets
-from medmm_lib import masking, paths, plots, results
+from medmm_lib import masking, masking_page, paths, plots, results
 
 CHAPTER = "04_masking_kernels"
 if shapes not in ("quick", "full"):
@@ -334,7 +334,18 @@ texts = [masking.texts(row, m) for row, m in zip(shown, masked, strict=True)]
 plots.table(pd.DataFrame([(f"study {k + 1}", *pair) for k, pair in enumerate(texts)], columns=["", "given", "asked for"]))
 
 # %% [markdown]
-# In JupyterLab the widget draws other masks: change budgets, α and strategy.
+# Draw other masks of the second study: change the budgets, α and the strategy. Here the image can be asked for as well. A strategy is
+# another way to draw: *block-wise* picks patches side by side, *cosine* draws totals and how much of a text is kept with more weight on
+# few, *weighted* prefers tissue to background, and in a *curriculum* what is given grows with training. The *budget* is what the
+# Dirichlet distribution hands out; *used* is what is left of it once the caption is cut, when pictures get what the caption did not
+# need. Counts of the caption include sentinels.
+
+# %%
+masking_page.page(shown[1])
+
+# %% [markdown]
+# The same seed and sample give the same tokens here as in Python; a test compares the two in a browser. In JupyterLab, not on this
+# page, a widget draws the studies' own patches.
 
 # %% tags=["widget"]
 masking.widget(examples)
