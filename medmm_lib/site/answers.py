@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from medmm_lib import results, sources
+from medmm_lib import paths, results, sources
 
 Metrics = dict[str, Any]
 UNKNOWN = "Not measured yet"
@@ -34,7 +34,7 @@ def of(profile: str) -> dict[str, dict[str, str]]:
 
 
 def _answer(profile: str, chapter: str, records: list[str], say: Callable[[Metrics], Answer]) -> Answer:
-    of_record = results.of_record(chapter)
+    of_record = results.of_record(chapter) if chapter in paths.chapters() else {}
     for run in [*(of_record.get(name) for name in records), results.latest(profile, chapter)]:
         try:
             if run is not None:
