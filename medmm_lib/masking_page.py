@@ -55,6 +55,9 @@ class Setting:
         return MaskSpec(modalities, total, self.targets, first_sentinel=2, sentinels=SENTINELS, **changes)
 
 
+START = Setting(sample=19)  # some words are given, some asked for, some left out
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A masked study as the page shows it; lists by modality are in the order of `NAMES`.
@@ -100,15 +103,14 @@ def _filled(held: int, places: int) -> str:
 
 def page(row: dict[str, Any]) -> HTML:
     """The explorer of a study's masks for the website."""
-    setting = Setting()
-    drawn = draw(row, setting)
+    drawn = draw(row, START)
     told = {
         "names": NAMES, "holds": [held for held, *_ in drawn.numbers], "words": words(row), "places": SIDE * SIDE,
-        "block": setting.specification.block, "sentinels": SENTINELS, "weights": tissue(row).tolist(),
+        "block": START.specification.block, "sentinels": SENTINELS, "weights": tissue(row).tolist(),
         "normal": NORMAL_QUANTILE,
     }  # fmt: skip
     return HTML(
-        f'<div class="masks" data-masks="{html.escape(json.dumps(told), quote=True)}">{_form(setting)}'
+        f'<div class="masks" data-masks="{html.escape(json.dumps(told), quote=True)}">{_form(START)}'
         '<p class="masks-static">This is one example. With JavaScript, the page draws others: other budgets, α and '
         f"strategies.</p>{_legend()}"
         f'<div class="masks-drawn">{"".join(_picture(m, drawn) for m in (1, 2))}</div>{_caption(row, drawn)}'
@@ -202,4 +204,7 @@ def _table(drawn: Drawn) -> str:
         f'<tr data-row="{m}"><th scope="row">{name}</th>{"".join(f"<td>{n}</td>" for n in numbers)}</tr>'
         for m, (name, numbers) in enumerate(zip(NAMES, drawn.numbers, strict=True))
     )
-    return f'<div role="region" aria-label="Counts of tokens" tabindex="0"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    return (  # Quarto would make a table of its own, without the rows' names
+        '<div role="region" aria-label="Counts of tokens" tabindex="0">'
+        f'<table data-quarto-disable-processing="true"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    )

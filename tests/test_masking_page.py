@@ -68,7 +68,7 @@ def settings(count):
 
 @pytest.mark.browser
 def test_the_page_masks_as_the_kernels_do(tab, study):
-    tried = settings(200)
+    tried = settings(500)
     for setting, shown in zip(tried, tab.evaluate(ALL_SHOWN, [vars(one) for one in tried]), strict=True):
         made = masking_page.draw(study, setting)
         assert shown == vars(made) | {"texts": list(made.texts), "filled": list(made.filled)}, setting
@@ -91,7 +91,7 @@ def test_progress_is_asked_for_in_a_curriculum_only(tab):
 
 
 def test_the_page_shows_an_example_without_javascript(study):
-    source, drawn = masking_page.page(study).data, masking_page.draw(study, Setting())
+    source, drawn = masking_page.page(study).data, masking_page.draw(study, masking_page.START)
     assert "<form hidden>" in source
     for m in (1, 2):
         grid = re.search(rf'data-modality="{m}">(.*?)</svg>', source)[1]
