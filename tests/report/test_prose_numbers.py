@@ -57,7 +57,8 @@ NOT_PROSE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 CHAPTER_LINK = re.compile(r"\[(?:chapters? )?\d\d\]\([^)]*\)")
-PAGES = [paths.ROOT / "index.qmd", *sorted(paths.REPORT.glob("*.qmd"))]
+GENERATED = {"reference.qmd"}  # from docstrings
+PAGES = [paths.ROOT / "index.qmd", *sorted(page for page in paths.REPORT.glob("*.qmd") if page.name not in GENERATED)]
 NOTEBOOKS = [paths.NOTEBOOKS / f"{chapter}.ipynb" for chapter in paths.chapters()]
 
 
