@@ -238,6 +238,7 @@ nats, _ = answer_losses(tuned.model, tuned.collator, rows[:8])
 """
 
 
+@pytest.mark.slow  # resuming is tested above without a second process, killing in tests/test_faults.py
 def test_a_killed_run_goes_on_to_the_same_losses(base, tmp_path):
     def start(folder):
         folder.mkdir(exist_ok=True)
