@@ -47,10 +47,10 @@ PROSE = """() => {
     copy.querySelectorAll("code, pre, script, style, annotation, .medmm-figure").forEach(element => element.remove());
     return copy.textContent;
 }"""
-# Each text with its colour and the first opaque background behind it.
+# Each text with its colour and the first opaque background behind it; axe counts in what is translucent.
 COLOURS = """(selector) => [...document.querySelectorAll(selector)].map(element => {
     let behind = element;
-    while (behind && /^(transparent|rgba\\(.*, 0\\))$/.test(getComputedStyle(behind).backgroundColor)) {
+    while (behind && /^transparent|, 0\\)$|\\/ 0[.\\d]*\\)$/.test(getComputedStyle(behind).backgroundColor)) {
         behind = behind.parentElement;
     }
     const style = getComputedStyle(element);
