@@ -107,6 +107,7 @@ from medmm_lib.evaluation.controls import control_table, controls
 from medmm_lib.evaluation.degenerate import degenerate
 from medmm_lib.evaluation.gathered import file_of
 from medmm_lib.evaluation.intervals import interval, mean, paired_difference
+from medmm_lib.evaluation.scored import cases
 from medmm_lib.vlm import card, embedded, explore, hub, inference, memory
 from medmm_lib.vlm import studies as arms_of
 from medmm_lib.vlm.adapters import ATTENTION, PROJECTIONS
@@ -515,7 +516,7 @@ plots.table(pd.DataFrame(shown))
 # %%
 #| echo: false
 opened = of_form["open"]
-picked = inference.cases([written["tuned"][k]["token_f1"] for k in opened], 2, seed)
+picked = cases([written["tuned"][k]["token_f1"] for k in opened], 2, seed)
 blocks = []
 for title, places in picked.items():
     blocks += [f"<h4>{title.capitalize()}</h4>"] + [explore.case(test[opened[k]], {name: answers[name][opened[k]] for name in answers}, f"token F1 {written['tuned'][opened[k]]['token_f1']:.2f}") for k in places]

@@ -30,7 +30,7 @@
 profile: str = "quick"  # whose artifacts are evaluated, and which parameter file this run belongs to
 data_root: str = ""  # folder of medpix; empty: MEDMM_DATA
 least: int = 10  # examples of a stratum that is shown
-shown_cases: int = 3  # of the worst answers of each model
+shown_cases: int = 3  # of the best, the middle and the worst answers of each model
 explained: int = 48  # images whose saliency maps are tested, at most
 curve_images: int = 12  # of these, for deletion and insertion
 curve_steps: int = 6  # of such a curve
@@ -79,7 +79,7 @@ from medmm_lib.contrastive.material import Material
 from medmm_lib.data import benchmarks as question_sets
 from medmm_lib.data import questions
 from medmm_lib.data.asked import with_images
-from medmm_lib.evaluation import comparable, strata
+from medmm_lib.evaluation import comparable, example_page, strata
 from medmm_lib.evaluation.arms import auc_beside_first, in_words
 from medmm_lib.evaluation.bert_score import bert_scores
 from medmm_lib.evaluation.controls import control_table, controls
@@ -92,7 +92,7 @@ from medmm_lib.evaluation.scored import LOWER_IS_BETTER, beside_controls, exampl
 from medmm_lib.fourm import saliency as fourm_saliency
 from medmm_lib.fourm.kept import kept as kept_fourm
 from medmm_lib.sortable import sortable
-from medmm_lib.vlm import evidence, explore, inference
+from medmm_lib.vlm import evidence, inference
 from medmm_lib.vlm import saliency as vlm_saliency
 from medmm_lib.vlm.kept import kept as kept_vlm
 
@@ -463,19 +463,19 @@ for name, (title, _, _, table) in failing.items():
 display(Markdown(f"Of {len(every)} groups, models are ahead of their control in {record.metrics['strata_ahead']} and behind it in {record.metrics['strata_behind']}, by intervals that exclude zero. Groups overlap, and many were compared: a single one near zero means little.\n\n**Unseen conditions.** {'; '.join(told) + '.' if told else 'All held-out conditions with enough examples stand in training too.'}"))
 
 # %% [markdown]
-# ### Worst cases
+# ### Examples
 #
-# The answers with the lowest word overlap (token F1), ties drawn at random.
+# The best, the middle and the worst answers of each model by word overlap (token F1), ties drawn at random. What it says without the evidence stands beside: an answer that stays the same did not come from the image.
 
 # %%
 #| echo: false
-for one in trained:
-    dataset = datasets[source[one.chapter]]["test"]
-    at = {image: place for place, image in enumerate(dataset["image_id"])}
-    scores = example_scores(one.rows)["token_f1"]
-    display(Markdown(f"**{one.name}**: {int((scores == 0).sum())} of {len(scores)} answers share no word with the reference."))
-    said = one.rows.to_dict("records")
-    display(HTML("".join(explore.case(said[k] | {"answer": said[k]["reference"], "image": dataset[at[said[k]["image_id"]]]["image"]}, {"prediction": said[k]["prediction"]}, f"token F1 {scores[k]:.2f}") for k in inference.cases(scores, shown_cases, seed)["worst"])))
+told = [f"{one.name}: {int((example_scores(one.rows)['token_f1'] == 0).sum())} of {len(one.rows)} answers" for one in trained]
+display(Markdown(f"Answers that share no word with the reference: {'; '.join(told)}."))
+if drawn:
+    pictures = {row["image_id"]: row["image"] for name in datasets for row in datasets[name]["test"].select_columns(["image_id", "image"])}
+    display(example_page.page({one.name: example_page.chosen(one, shown_cases, seed) for one in trained}, pictures))
+else:
+    display(Markdown("Examples with their images are shown of drawn data only: the images of this run's data may not be published here. Every answer stands in the chapters' `predictions.jsonl`."))
 
 # %% [markdown]
 # ## Do text metrics notice what is wrong?

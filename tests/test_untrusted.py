@@ -16,6 +16,7 @@ from medmm_lib.contrastive import explore as contrastive
 from medmm_lib.data import browse, examples
 from medmm_lib.data.dicom import Scan
 from medmm_lib.data.schema import FEATURES
+from medmm_lib.evaluation import example_page
 from medmm_lib.fourm import explore as fourm
 from medmm_lib.guard import Guard
 from medmm_lib.patient import report
@@ -114,12 +115,18 @@ def asked(text):
     return {"question": f"Is it {text}?", "answer": text, "confidence": None}
 
 
+def hostile_example(text):
+    scores = dict.fromkeys(example_page.SCORES, 0.0)
+    return example_page.Example(text, text, text, dict.fromkeys(("model", text), (text, scores)), ("all",))
+
+
 MAKERS = {
     "browse": lambda text: browse.page([hostile_case(text)]),
     "vlm": lambda text: vlm.case({"image": GREY, "type": text} | asked(text), {text: text}, text),
     "fourm": lambda text: fourm.picture(GREY, None, text, text),
     "contrastive": lambda text: contrastive.picture(GREY, text),
     "sortable": lambda text: sortable(pd.DataFrame({text: [text]}), {text: [text]}).data,
+    "examples": lambda text: example_page.page({text: [hostile_example(text)]}, {text: GREY}).data,
     "session": lambda text: turn(Guard.from_policy(), asked(text), {}),
     "report": lambda text: report.to_html(report.compose(SCAN, Guard.from_policy(), [asked(text)], model=text)),
 }

@@ -1,4 +1,6 @@
-"""Scores of answers beside their controls, and of two models on the questions that both were asked."""
+"""Scores of answers beside their controls, of two models on the questions that both were asked, and which to show."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -89,3 +91,11 @@ def neighbours(first: Answered, second: Answered) -> pd.DataFrame:
                 "difference_high": lead.high, "p": lead.p,
             })  # fmt: skip
     return pd.DataFrame(table)
+
+
+def cases(scores: Sequence[float], count: int, seed: int = 0) -> dict[str, list[int]]:
+    """Places of the best, median and worst of some scores, `count` of each; ties are broken at random, not by hand."""
+    shuffled = np.random.default_rng(seed).permutation(len(scores))
+    order = shuffled[np.argsort(-np.asarray(scores)[shuffled], kind="stable")].tolist()
+    middle = max(0, (len(order) - count) // 2)
+    return {"best": order[:count], "median": order[middle : middle + count], "worst": order[-count:][::-1]}

@@ -60,11 +60,3 @@ def predictions(
             record["samples"] = list(samples[k])
         records.append(record | {name: round(float(scores[name][k]), 4) for name in SCORES})
     return records
-
-
-def cases(scores: Sequence[float], count: int, seed: int = 0) -> dict[str, list[int]]:
-    """Places of the best, median and worst of some scores, `count` of each; ties are broken at random, not by hand."""
-    shuffled = np.random.default_rng(seed).permutation(len(scores))
-    order = shuffled[np.argsort(-np.asarray(scores)[shuffled], kind="stable")].tolist()
-    middle = max(0, (len(order) - count) // 2)
-    return {"best": order[:count], "median": order[middle : middle + count], "worst": order[-count:][::-1]}

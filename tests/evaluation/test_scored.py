@@ -59,3 +59,14 @@ def test_findings_and_what_captions_name_are_scores_of_their_own(artifacts):
     assert np.nanmean(scores["finding"]) == 1
     assert np.isnan(scores["plane"][:10]).all()
     assert np.isnan(scores["open"][10:]).all()  # no caption is right word for word
+
+
+def test_cases_are_picked_by_their_score():
+    scores = np.arange(9) / 9
+    picked = scored.cases(scores, 2)
+    assert picked["best"] == [8, 7]
+    assert picked["worst"] == [0, 1]
+    assert {round(scores[k] * 9) for k in picked["median"]} == {4, 5}
+    ties = scored.cases(np.zeros(100), 3)
+    assert ties != {"best": [0, 1, 2], "median": [48, 49, 50], "worst": [99, 98, 97]}
+    assert ties == scored.cases(np.zeros(100), 3)

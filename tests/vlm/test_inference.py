@@ -63,14 +63,3 @@ def test_predictions_can_be_scored_by_the_evaluation(tuned, tmp_path):
     scored = scoring.score(scoring.read(file))
     assert scored["interval_over"] == "patients"
     assert scored["parts"]["all"]["metrics"]["exact_match"]["mean"] == pytest.approx(5 / 6)
-
-
-def test_cases_are_picked_by_their_score():
-    scores = np.arange(9) / 9
-    picked = inference.cases(scores, 2)
-    assert picked["best"] == [8, 7]
-    assert picked["worst"] == [0, 1]
-    assert {round(scores[k] * 9) for k in picked["median"]} == {4, 5}
-    ties = inference.cases(np.zeros(100), 3)
-    assert ties != {"best": [0, 1, 2], "median": [48, 49, 50], "worst": [99, 98, 97]}
-    assert ties == inference.cases(np.zeros(100), 3)
