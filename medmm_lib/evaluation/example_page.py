@@ -1,6 +1,6 @@
 """The example browser for the website: questions with their images, what models answer, and what they answer without.
 
-Everything stands in the page; `report/assets/examples.js` only hides what is not asked for. Without JavaScript it is a list.
+Everything stands in the page, a list without JavaScript; `report/assets/examples.js` only hides what is not asked for.
 """
 
 import html
@@ -79,7 +79,7 @@ def _form(models: list[str]) -> str:
     names = {name: name for name in models}
     return (
         f"<form hidden>{_choice('model', 'Model', names)}{_choice('group', 'Show', GROUPS)}"
-        '<label class="examples-switch"><input type="checkbox" name="controls"> What it says without the evidence</label>'
+        '<label><input type="checkbox" name="controls"> What it says without the evidence</label>'
         '<p><button type="button" name="previous">Previous</button> <button type="button" name="next">Next</button> '
         '<output aria-live="polite"></output></p></form>'
     )
@@ -98,8 +98,8 @@ def _example(model: str, number: int, example: Example, image: Image.Image) -> s
     heads = "".join(f'<th scope="col">{title}</th>' for title in ("", "answer", *SCORES.values()))
     rows = [_row(name, *answer) for name, answer in example.answers.items()]
     return (
-        f'<article class="question-case" data-model="{escaped["model"]}" data-groups="{" ".join(example.groups)}">{picture}'
-        f'<div><p class="examples-title">{escaped["model"]}, example {number}</p>'
+        f'<article class="question-case" data-model="{escaped["model"]}" data-groups="{" ".join(example.groups)}">'
+        f'{picture}<div><p class="examples-title">{escaped["model"]}, example {number}</p>'
         f"<p><b>Question:</b> {escaped['question']}<br><b>Reference:</b> {html.escape(example.reference)}</p>"
         f'<div role="region" aria-label="Answers and scores" tabindex="0"><table data-quarto-disable-processing="true">'
         f"<thead><tr>{heads}</tr></thead>"
