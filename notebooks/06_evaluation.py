@@ -472,8 +472,8 @@ display(Markdown(f"Of {len(every)} groups, models are ahead of their control in 
 told = [f"{one.name}: {int((example_scores(one.rows)['token_f1'] == 0).sum())} of {len(one.rows)} answers" for one in trained]
 display(Markdown(f"Answers that share no word with the reference: {'; '.join(told)}."))
 if drawn:
-    pictures = {row["image_id"]: row["image"] for name in datasets for row in datasets[name]["test"].select_columns(["image_id", "image"])}
-    display(example_page.page({one.name: example_page.chosen(one, shown_cases, seed) for one in trained}, pictures))
+    pictures = {name: dict(zip(parts["test"]["image_id"], parts["test"]["image"], strict=True)) for name, parts in datasets.items()}
+    display(example_page.page({one.name: example_page.chosen(one, pictures[source[one.chapter]], shown_cases, seed) for one in trained}))
 else:
     display(Markdown("Examples with their images are shown of drawn data only: the images of this run's data may not be published here. Every answer stands in the chapters' `predictions.jsonl`."))
 

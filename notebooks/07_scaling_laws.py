@@ -93,6 +93,7 @@ from medmm_lib.scaling.sweep import grid, sweep
 from medmm_lib.sortable import sortable
 from medmm_lib.vlm import memory
 from medmm_lib.vlm.bases import configuration
+from medmm_lib.vlm.step_memory import START, step_memory
 
 CHAPTER = "07_scaling_laws"
 FOLDER = paths.artifacts(profile, CHAPTER)
@@ -445,7 +446,8 @@ plots.table(pd.DataFrame([{"": what} | row for what, row in rows.items()]))
 # ### A clinic's year
 #
 # A clinic does not pretrain. It fine-tunes an open model with LoRA now and then, on questions about its own scans. That costs far less, and the law is not needed: questions × tokens × FLOPs a token. What
-# must be known is how much memory it takes ([chapter 02](02_lora_finetuning.ipynb)) and which share of the peak is reached.
+# must be known is which share of the peak is reached, and how much memory a step takes: the plan of [chapter 02](02_lora_finetuning.ipynb), here for a base in 4 bits with LoRA on the attention layers. Every part of that plan grows linearly
+# with the rank, the tokens and the questions at once.
 
 # %%
 #| echo: false
@@ -453,9 +455,10 @@ work = {}
 for name in bases:
     vision = configuration(name).vision_config
     tokens = (vision.image_size // vision.patch_size) ** 2 + question_tokens
-    planned = memory.plan(name, batch_size=1, context=256)
+    rank, context, batch = START
+    planned = memory.plan(name, lora_rank=rank, context=context, batch_size=batch)
     work[name.partition("/")[2]] = FineTuning(planned.parameters, planned.trainable, tokens, questions, epochs, times, planned.total_gib)
-explore.fine_tuning_page(desk, work)
+explore.fine_tuning_page(desk, work, {name.partition("/")[2]: step_memory(name) for name in bases})
 
 # %%
 #| label: tbl-clinic

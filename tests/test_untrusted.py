@@ -117,7 +117,7 @@ def asked(text):
 
 def hostile_example(text):
     scores = dict.fromkeys(example_page.SCORES, 0.0)
-    return example_page.Example(text, text, text, dict.fromkeys(("model", text), (text, scores)), ("all",))
+    return example_page.Example(GREY, text, text, dict.fromkeys(("model", text), (text, scores)), ("all",))
 
 
 MAKERS = {
@@ -126,7 +126,7 @@ MAKERS = {
     "fourm": lambda text: fourm.picture(GREY, None, text, text),
     "contrastive": lambda text: contrastive.picture(GREY, text),
     "sortable": lambda text: sortable(pd.DataFrame({text: [text]}), {text: [text]}).data,
-    "examples": lambda text: example_page.page({text: [hostile_example(text)]}, {text: GREY}).data,
+    "examples": lambda text: example_page.page({text: [hostile_example(text)]}).data,
     "session": lambda text: turn(Guard.from_policy(), asked(text), {}),
     "report": lambda text: report.to_html(report.compose(SCAN, Guard.from_policy(), [asked(text)], model=text)),
 }

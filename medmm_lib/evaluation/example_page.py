@@ -30,20 +30,23 @@ GROUPS = {  # in the order of the choice; the first holds all
 
 @dataclass(frozen=True)
 class Example:
-    """A question of one model. `answers`: condition → text and its scores by the names of `SCORES`, `model` first.
+    """A question of one model with its image. `answers`: condition → text and its scores by the names of `SCORES`, `model` first.
 
     `groups` are those of `GROUPS` that it is in.
     """
 
-    image_id: str
+    image: Image.Image
     question: str
     reference: str
     answers: Mapping[str, tuple[str, Mapping[str, float]]]
     groups: tuple[str, ...]
 
 
-def chosen(one: Answered, count: int, seed: int = 0) -> list[Example]:
-    """The best, the middle and the worst answers of a model by token F1, `count` of each, ties drawn at random."""
+def chosen(one: Answered, images: Mapping[str, Image.Image], count: int, seed: int = 0) -> list[Example]:
+    """The best, the middle and the worst answers of a model by token F1, `count` of each, ties drawn at random.
+
+    `images`: those of the model's own data by their ids, which other data may use for other images.
+    """
     scores = {name: example_scores(rows) for name, rows in one.conditions.items()}
     found: dict[int, str] = {}
     for group, places in cases(scores[MODEL][RANKED], count, seed).items():
@@ -51,7 +54,8 @@ def chosen(one: Answered, count: int, seed: int = 0) -> list[Example]:
     own, *controls = (scores[name][RANKED] for name in one.conditions)
     return [
         Example(
-            *(one.rows[name].iloc[k] for name in ("image_id", "question", "reference")),
+            images[one.rows["image_id"].iloc[k]],
+            *(one.rows[name].iloc[k] for name in ("question", "reference")),
             {
                 name: (rows["prediction"].iloc[k], {score: float(scores[name][score][k]) for score in SCORES})
                 for name, rows in one.conditions.items()
@@ -62,13 +66,9 @@ def chosen(one: Answered, count: int, seed: int = 0) -> list[Example]:
     ]
 
 
-def page(examples: Mapping[str, Sequence[Example]], images: Mapping[str, Image.Image]) -> HTML:
-    """The browser of examples, model → its examples, and `images` by their ids. For images that may be published."""
-    shown = [
-        _example(name, number, example, images[example.image_id])
-        for name, own in examples.items()
-        for number, example in enumerate(own, 1)
-    ]
+def page(examples: Mapping[str, Sequence[Example]]) -> HTML:
+    """The browser of examples, model → its examples, of images that may be published."""
+    shown = [_example(name, number, one) for name, own in examples.items() for number, one in enumerate(own, 1)]
     return HTML(
         f'<div class="examples">{_form(list(examples))}{"".join(shown)}</div>'
         '<script src="../assets/examples.js" defer></script>'
@@ -92,9 +92,11 @@ def _choice(name: str, title: str, options: Mapping[str, str]) -> str:
     return f'<label>{title}<select name="{name}">{listed}</select></label>'
 
 
-def _example(model: str, number: int, example: Example, image: Image.Image) -> str:
+def _example(model: str, number: int, example: Example) -> str:
     escaped = {name: html.escape(text) for name, text in (("model", model), ("question", example.question))}
-    picture = f'<img width="{WIDTH}" alt="The image of the question: {escaped["question"]}" src="{data_uri(image)}">'
+    picture = (
+        f'<img width="{WIDTH}" alt="The image of the question: {escaped["question"]}" src="{data_uri(example.image)}">'
+    )
     heads = "".join(f'<th scope="col">{title}</th>' for title in ("", "answer", *SCORES.values()))
     rows = [_row(name, *answer) for name, answer in example.answers.items()]
     return (

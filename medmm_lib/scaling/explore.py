@@ -18,6 +18,7 @@ from medmm_lib.evaluation.intervals import Estimate
 from medmm_lib.scaling.compute import Gpu
 from medmm_lib.scaling.law import Law
 from medmm_lib.scaling.planner import GPU_DAYS_A_MONTH, QUANTITIES, FineTuning, Given, Machine, plan
+from medmm_lib.vlm.step_memory import ENDS, RANKS, START, StepMemory
 
 WISHES: dict[Given, str] = {"loss": "A wanted loss, nats a token", "hours": "GPU-hours", "euros": "Euros"}
 SCALES = ((1e15, " P"), (1e12, " T"), (1e9, " billion"), (1e6, " million"))
@@ -26,6 +27,7 @@ TWO, THREE = (Context(prec=digits, rounding=ROUND_HALF_UP) for digits in (2, 3))
 POWERS = {"unique": (5, 12, 0.05), "questions": (2, 6, 0.05)}
 REACH = 6  # powers of ten beyond the largest training measured, that can be asked for
 WORK = {"questions": "Questions with answers", "epochs": "Times each is seen", "times": "Trainings a year"}
+ACTIVATIONS = {"kept": "kept", "checkpointed": "computed twice (checkpointing)"}
 YEAR = {
     "hours": "GPU-hours a year", "bookings": f"months of {GPU_DAYS_A_MONTH} GPU-days", "euros": "euros a year",
     "memory_gib": "GiB of memory for a step", "memory_percent": "% of the GPU's memory",
@@ -138,12 +140,22 @@ def page(desk: Desk) -> HTML:
     return _form(told | _peaks(desk), inputs, f"<thead>{head}</thead><tbody>{rows}</tbody>")
 
 
-def fine_tuning_page(desk: Desk, bases: dict[str, FineTuning]) -> HTML:
-    """What a year of fine-tuning costs, for the website; the first of `bases` to begin with."""
+def fine_tuning_page(desk: Desk, bases: dict[str, FineTuning], steps: dict[str, StepMemory]) -> HTML:
+    """What a year of fine-tuning costs, for the website; the first of `bases` to begin with.
+
+    `bases` have adapters of the rank that `step_memory.START` names; `steps` is the memory of a step of each.
+    """
     options = "".join(f'<option value="{html.escape(name)}">{html.escape(name)}</option>' for name in bases)
     first = next(iter(bases.values()))
+    rank, context, batch = START
+    ranks = "".join(f"<option{' selected' if one == rank else ''}>{one}</option>" for one in RANKS)
+    activations = "".join(f'<option value="{name}">{text}</option>' for name, text in ACTIVATIONS.items())
     inputs = [
         _choice("base", "Base", options),
+        _choice("rank", "Rank of LoRA", ranks),
+        _slider("context", "Text tokens of the longest question", *ENDS[1], 32, context),
+        _slider("batch", "Questions at once", *ENDS[2], 1, batch),
+        _choice("activations", "Activations", activations),
         _slider("questions", WORK["questions"], *POWERS["questions"], round(log10(first.questions), 2), power=True),
         _slider("epochs", WORK["epochs"], 1, 20, 1, first.epochs),
         _slider("times", WORK["times"], 1, 52, 1, first.times),
@@ -151,10 +163,13 @@ def fine_tuning_page(desk: Desk, bases: dict[str, FineTuning]) -> HTML:
     ]
     rows = "".join(f'<tr data-quantity="{name}"><th>{text}</th><td></td></tr>' for name, text in YEAR.items())
     sizes = {
-        name: {"frozen": one.frozen, "adapter": one.adapter, "tokens": one.tokens, "memory_gib": one.memory_gib}
+        name: {
+            "frozen": one.frozen, "adapter_a_rank": one.adapter / rank, "tokens": one.tokens,
+            **{way: getattr(steps[name], way).tolist() for way in ACTIVATIONS},
+        }
         for name, one in bases.items()
-    }
-    return _form({"kind": "year", "bases": sizes} | _peaks(desk), inputs, f"<tbody>{rows}</tbody>")
+    }  # fmt: skip
+    return _form({"kind": "year", "bases": sizes, "ends": ENDS} | _peaks(desk), inputs, f"<tbody>{rows}</tbody>")
 
 
 def _form(told: dict[str, object], inputs: list[str], table: str) -> HTML:

@@ -80,6 +80,14 @@
     return made;
   }
 
+  // Linear between two ends of every axis; values are nested, the first axis outermost.
+  function between(ends, values, point) {
+    if (!ends.length) return values;
+    const share = (point[0] - ends[0][0]) / (ends[0][1] - ends[0][0]);
+    const at = values.map(function (inner) { return between(ends.slice(1), inner, point.slice(1)); });
+    return at[0] + share * (at[1] - at[0]);
+  }
+
   function fineTuning(work, machine) {
     const perToken = 4 * (work.frozen + work.adapter) + 2 * work.adapter;
     const flops = work.tokens * work.questions * work.epochs * work.times * perToken;
@@ -127,8 +135,10 @@
         ["loss", "hours", "euros"].forEach(function (name) { form.elements[name].closest("label").hidden = name !== given; });
         return plan(law, draws, machine(), given, value(given), told.flopsPer, told.measured, value("unique"));
       }
-      const base = told.bases[form.elements.base.value], year = fineTuning({
-        frozen: base.frozen, adapter: base.adapter, tokens: base.tokens, memory_gib: base.memory_gib,
+      const base = told.bases[form.elements.base.value], point = ["rank", "context", "batch"].map(value);
+      const year = fineTuning({
+        frozen: base.frozen, adapter: base.adapter_a_rank * point[0], tokens: base.tokens,
+        memory_gib: between(told.ends, base[form.elements.activations.value], point),
         questions: value("questions"), epochs: value("epochs"), times: value("times"),
       }, machine());
       return Object.fromEntries(Object.keys(year).map(function (name) { return [name, { value: year[name] }]; }));

@@ -18,20 +18,25 @@ def models(artifacts):
 
 @pytest.fixture
 def examples(models):
-    return {one.name: example_page.chosen(one, 3) for one in models}
+    return {one.name: example_page.chosen(one, images(n), 3) for n, one in enumerate(models)}
 
 
 @pytest.fixture
 def source(examples):
-    images = {f"i{k}": Image.new("L", (8, 8), k) for k in range(20)}
-    return example_page.page(examples, images).data
+    return example_page.page(examples).data
+
+
+def images(brightness):
+    """Another brightness for every data set and image."""
+    return {f"i{k}": Image.new("L", (8, 8), 100 * brightness + k) for k in range(20)}
 
 
 def test_examples_have_the_answers_and_scores_of_every_condition(models, examples):
-    for one in models:
+    for n, one in enumerate(models):
         scores = {condition: scored.example_scores(rows) for condition, rows in one.conditions.items()}
         for example in examples[one.name]:
-            place = list(one.rows["image_id"]).index(example.image_id)
+            place = example.image.getpixel((0, 0)) - 100 * n
+            assert (example.question, example.reference) == tuple(one.rows.iloc[place][["question", "reference"]])
             assert list(example.answers) == list(one.conditions)
             for condition, (text, own) in example.answers.items():
                 assert text == one.conditions[condition]["prediction"].iloc[place]
@@ -45,8 +50,8 @@ def test_examples_say_whether_the_answer_is_better_than_under_every_control(exam
 
 
 def test_a_few_examples_are_shown_once(models):
-    few = example_page.chosen(models[0], 15)  # the best, the middle and the worst of 20 overlap
-    assert len({example.image_id for example in few}) == len(few) == 20
+    few = example_page.chosen(models[0], images(0), 15)  # the best, the middle and the worst of 20 overlap
+    assert len({example.image.getpixel((0, 0)) for example in few}) == len(few) == 20
     assert {example.groups[1] for example in few} <= set(example_page.GROUPS)
 
 

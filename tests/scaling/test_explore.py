@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import ipywidgets
 import numpy as np
@@ -10,6 +11,7 @@ from medmm_lib.scaling.compute import gpus
 from medmm_lib.scaling.explore import Desk, cells, short
 from medmm_lib.scaling.law import Law
 from medmm_lib.scaling.planner import FineTuning
+from medmm_lib.vlm.step_memory import StepMemory
 
 MOVED = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }"
 CHROMIUM = shutil.which("chromium")
@@ -17,6 +19,10 @@ PARTS = np.array([482.01, 2085.43, 1.8169, 0.3478, 0.3658])
 BASES = {
     "PaliGemma 3B": FineTuning(2.9e9, 11.3e6, 300, 10_000, 3, 4, 16.8),
     "PaliGemma 2 10B": FineTuning(9.7e9, 24e6, 1100, 10_000, 3, 4, 40.2),
+}
+STEPS = {
+    name: StepMemory(gib * np.arange(1, 9).reshape(2, 2, 2), gib / np.arange(1, 9).reshape(2, 2, 2))
+    for name, gib in (("PaliGemma 3B", 16.8), ("PaliGemma 2 10B", 40.2))
 }
 
 
@@ -54,7 +60,9 @@ def test_the_page_computes_what_python_does(desk):
 
     script = (paths.REPORT / "assets" / "planner.js").read_text(encoding="utf-8")
     tag = '<script src="../assets/planner.js" defer></script>'
-    source = explore.page(desk).data.replace(tag, "") + explore.fine_tuning_page(desk, BASES).data.replace(tag, "")
+    source = explore.page(desk).data.replace(tag, "") + explore.fine_tuning_page(desk, BASES, STEPS).data.replace(
+        tag, ""
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page()
@@ -75,9 +83,14 @@ def test_the_page_computes_what_python_does(desk):
                     value = float(training.locator(f"[name={given}]").input_value()) if given == "loss" else value
                     made = desk.plan(desk.machine(gpu, 0.20, 2.5), given, value, 10.0**unique)
                     assert shown(training) == [list(row[1:]) for row in cells(made)], (gpu, given, unique)
-        choose(year, base="PaliGemma 2 10B", gpu="A100 SXM 80 GB", questions=4.5, epochs=5, times=12, mfu=30, price=2)
-        work = FineTuning(9.7e9, 24e6, 1100, 10**4.5, 5, 12, 40.2).year(desk.machine("A100 SXM 80 GB", 0.3, 2.0))
-        assert shown(year) == [[short(work[name])] for name in explore.YEAR]
+        name = "PaliGemma 2 10B"
+        choose(year, base=name, gpu="A100 SXM 80 GB", questions=4.5, epochs=5, times=12, mfu=30, price=2)
+        for rank, context, batch, way in ((8, 256, 1, "kept"), (64, 1024, 16, "checkpointed"), (4, 352, 3, "kept")):
+            choose(year, rank=rank, context=context, batch=batch, activations=way)
+            gib = STEPS[name].gib(rank, context, batch, checkpointing=way == "checkpointed")
+            work = replace(BASES[name], adapter=24e6 * rank / 8, questions=10**4.5, epochs=5, times=12, memory_gib=gib)
+            made = work.year(desk.machine("A100 SXM 80 GB", 0.3, 2.0))
+            assert shown(year) == [[short(made[name])] for name in explore.YEAR]
         assert training.locator("label:visible").count() == 6  # of three wishes, the one that is given
         browser.close()
 
