@@ -30,9 +30,9 @@ GROUPS = {  # in the order of the choice; the first holds all
 
 @dataclass(frozen=True)
 class Example:
-    """A question of one model with its image. `answers`: condition → text and its scores by the names of `SCORES`, `model` first.
+    """A question of one model with its image.
 
-    `groups` are those of `GROUPS` that it is in.
+    `answers`: condition → text and its scores by the names of `SCORES`, `model` first. `groups`: those of `GROUPS`.
     """
 
     image: Image.Image
