@@ -176,7 +176,8 @@ def _form(told: dict[str, object], inputs: list[str], table: str) -> HTML:
     data = html.escape(json.dumps(told), quote=True)
     return HTML(
         f'<form class="planner" data-planner="{data}" hidden><div class="planner-inputs">{"".join(inputs)}</div>'
-        f'<table aria-live="polite">{table}</table></form><script src="../assets/planner.js" defer></script>'
+        f'<table aria-live="polite" data-quarto-disable-processing="true">{table}</table></form>'
+        '<script src="../assets/planner.js" defer></script>'
     )
 
 
