@@ -102,10 +102,10 @@ def _example(model: str, number: int, example: Example) -> str:
     return (
         f'<article class="question-case" data-model="{escaped["model"]}" data-groups="{" ".join(example.groups)}">'
         f'{picture}<div><p class="examples-title">{escaped["model"]}, example {number}</p>'
-        f"<p><b>Question:</b> {escaped['question']}<br><b>Reference:</b> {html.escape(example.reference)}</p>"
+        f"<p><b>Question:</b> {escaped['question']}<br><b>Reference:</b> {html.escape(example.reference)}</p></div>"
         f'<div role="region" aria-label="Answers and scores" tabindex="0"><table data-quarto-disable-processing="true">'
         f"<thead><tr>{heads}</tr></thead>"
-        f"<tbody>{rows[0]}</tbody><tbody data-controls>{''.join(rows[1:])}</tbody></table></div></div></article>"
+        f"<tbody>{rows[0]}</tbody><tbody data-controls>{''.join(rows[1:])}</tbody></table></div></article>"
     )
 
 
