@@ -569,7 +569,7 @@ Markdown(
 )
 
 # %% [markdown]
-# ## Controls and limits
+# ## Limits
 #
 # - No longitudinal data: each case stands for itself. Whether a finding has grown can't be asked.
 # - Images come from the habits of those who made and chose them. Nothing here says how a model does elsewhere.

@@ -400,7 +400,7 @@ else:
     display(Markdown("How far the plan is from a GPU's own count is measured where there is one: this run had none."))
 
 # %% [markdown]
-# In JupyterLab the widget plans any of these bases.
+# In JupyterLab the widget plans any of these bases; on the website, the planner of [chapter 07](07_scaling_laws.ipynb) does so for some, with what a year of it costs.
 
 # %% tags=["widget"]
 explore.memory_widget([name for name in BASES if "-mix-" in name])
@@ -511,7 +511,7 @@ plots.table(pd.DataFrame(shown))
 # %% [markdown]
 # ## What it says
 #
-# Open questions, sorted by the tuned model's token F1: the best, the middle and the worst, ties broken at random. Nobody picked them.
+# Open questions, sorted by the tuned model's token F1: the best, the middle and the worst, ties broken at random. Nobody picked them. [Chapter 06](06_evaluation.ipynb) shows single answers beside what the model says without the image.
 
 # %%
 #| echo: false

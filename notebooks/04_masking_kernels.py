@@ -587,7 +587,7 @@ if not tables:
     ))
 
 # %% [markdown]
-# ## Controls and limits
+# ## Limits
 
 # %%
 #| echo: false

@@ -465,7 +465,7 @@ display(Markdown(f"Of {len(every)} groups, models are ahead of their control in 
 # %% [markdown]
 # ### Examples
 #
-# The best, the middle and the worst answers of each model by word overlap (token F1), ties drawn at random. What it says without the evidence stands beside: an answer that stays the same did not come from the image.
+# The best, the middle and the worst answers of each model by word overlap (token F1), ties drawn at random. What it says without the evidence stands beside: where the answer stays the same, the image was not needed for it.
 
 # %%
 #| echo: false
