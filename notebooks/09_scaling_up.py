@@ -73,6 +73,7 @@ parameters = read(globals())
 import struct
 import zlib
 from itertools import islice
+from textwrap import wrap
 
 import ipywidgets
 import numpy as np
@@ -300,7 +301,7 @@ figure = go.Figure()
 for key, label in KINDS.items():
     curve = pd.DataFrame(longest["curves"][key])
     figure.add_scatter(x=curve["images"], y=curve["rss_mib"] - curve["rss_mib"].iloc[0], mode="lines", name=label, customdata=curve["peak_mib"], hovertemplate="%{x:,} images: %{y:.1f} MiB more, peak %{customdata:.0f} MiB")
-figure.update_layout(xaxis={"title": f"images streamed<br>({title})"}, yaxis={"title": "MiB beyond the beginning"})
+figure.update_layout(xaxis={"title": "<br>".join(["images streamed", *wrap(f"({title})", 44)])}, yaxis={"title": "MiB beyond the beginning"})
 m = longest["metrics"]
 plots.show(figure, alt=f"Memory over images, {title}: after the first tenth, reading {m['images_streamed']:,} images changes it by {signed(m['rss_growth_mib'])} MiB, tokenising by {signed(m['tokenise_growth_mib'])}, training by {signed(m['train_growth_mib'])}; keeping {m['kept_images']:,} adds {m['kept_growth_mib']:.0f}.")
 
