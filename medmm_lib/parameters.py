@@ -15,6 +15,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from medmm_lib import paths
+from medmm_lib.sources import parsed
 
 # Names that IPython itself puts into a notebook's namespace.
 _IPYTHON_NAMES = {"In", "Out", "exit", "quit", "open", "get_ipython"}
@@ -44,7 +45,7 @@ def declared(notebook: Path) -> Declared:
     if len(sources) != 1:
         raise ParameterError(f"{notebook.name}: expected one cell tagged 'parameters', found {len(sources)}")
     found = Declared({}, {})
-    for statement in ast.parse(sources[0]).body:
+    for statement in parsed(sources[0]).body:
         line = ast.unparse(statement)
         target = getattr(statement, "target", None)
         if not isinstance(statement, ast.AnnAssign) or statement.value is None or not isinstance(target, ast.Name):
@@ -151,7 +152,7 @@ def _injected(namespace: dict[str, Any]) -> list[str]:
     names = []
     for source in namespace["In"]:
         if source.startswith("# Parameters"):
-            assignments = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+            assignments = [node for node in parsed(source).body if isinstance(node, ast.Assign)]
             names += [target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)]
     return names
 

@@ -1,6 +1,7 @@
 """What a chapter's result depends on: its notebook and the project's own modules that it imports, by content."""
 
 import ast
+import gc
 import hashlib
 import json
 from collections.abc import Collection, Iterable
@@ -66,12 +67,26 @@ def _python(source: str) -> str:
 
 
 def _modules(source: str) -> Iterable[str]:
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def parsed(source: str) -> ast.Module:
+    """The syntax tree of some Python.
+
+    No garbage is collected meanwhile: where that runs code that parses as well, CPython 3.11 fails (gh-106905).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(source)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _files(module: str) -> set[Path]:
