@@ -104,9 +104,10 @@ def _scaling(m: Metrics) -> Answer:
     inside = low <= loss <= high
     return Answer(
         figure=f"{_number(low)} to {_number(high)}",
-        caption=f"nats a token foretold for the largest model; it reached {_number(loss)}",
+        caption=f"loss foretold for the largest model; it reached {_number(loss)}",
         sentence=f"{'Roughly' if inside else 'Not yet'}: a law of size and data from {m['cells']} trainings of tiny "
-        f"models foretold a loss of {_number(m['largest_predicted'])} for the largest, which reached {_number(loss)}.",
+        f"models foretold a loss of {_number(m['largest_predicted'])} nats a token for the largest, which reached "
+        f"{_number(loss)}.",
         sure=f"The measured loss lies {'inside' if inside else 'outside'} the 95 % interval; the trainings "
         f"{'tell' if m['identified'] else 'do not tell'} all parameters of the law.",
         open="Any law for real scans.",
