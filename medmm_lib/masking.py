@@ -116,7 +116,8 @@ def figure(pictures: dict[str, np.ndarray]) -> go.Figure:
         tickvals=[height / 2 + i * (height + GAP) for i in range(len(rows))], ticktext=list(pictures),
         showgrid=False, zeroline=False, constraintoward="top",
     )  # fmt: skip
-    drawn.update_layout(height=70 + 160 * len(rows), margin={"l": 8, "r": 8, "t": 56, "b": 8})
+    aspect = stacked.shape[0] / width
+    drawn.update_layout(height=70 + 160 * len(rows), margin={"l": 8, "r": 8, "t": 56, "b": 8}, meta={"aspect": aspect})
     return drawn
 
 

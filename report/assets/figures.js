@@ -62,6 +62,10 @@
     const layout = Object.assign({}, figure.layout, { autosize: true });
     delete layout.width; // the page decides how wide a figure is
     apply(layout, themed(layout));
+    const aspect = layout.meta && layout.meta.aspect; // of a picture, which keeps its shape: height by width
+    const height = parseFloat(box.style.minHeight);
+    layout.height = aspect ? Math.min(height, Math.round(aspect * box.clientWidth)) : height;
+    box.style.minHeight = layout.height + "px";
     loadPlotly().then(function (Plotly) {
       const target = document.createElement("div");
       target.className = "medmm-figure-plot";
