@@ -26,6 +26,20 @@ def source(examples):
     return example_page.page(examples).data
 
 
+@pytest.fixture
+def tab(source):
+    """A browser's page with the examples and, as where a page has two of them, the script twice."""
+    from playwright.sync_api import sync_playwright
+
+    script = (paths.REPORT / "assets" / "examples.js").read_text(encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page()
+        opened.set_content(f"{source.replace(SCRIPT, '')}<script>{script}</script><script>{script}</script>")
+        yield opened
+        browser.close()
+
+
 def images(brightness):
     """Another brightness for every data set and image."""
     return {f"i{k}": Image.new("L", (8, 8), 100 * brightness + k) for k in range(20)}
@@ -73,51 +87,33 @@ def test_the_page_is_a_list_without_javascript(source, examples):
 
 
 @pytest.mark.browser
-def test_one_example_is_shown_at_a_time(source, examples):
-    from playwright.sync_api import sync_playwright
-
-    script = (paths.REPORT / "assets" / "examples.js").read_text(encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page()
-        tab.set_content(f"{source.replace(SCRIPT, '')}<script>{script}</script><script>{script}</script>")
-        following, before = (tab.get_by_role("button", name=name) for name in ("Next", "Previous"))
-        for name, own in examples.items():
-            tab.get_by_label("Model").select_option(name)
-            for group in example_page.GROUPS:
-                tab.get_by_label("Show").select_option(group)
-                fitting = [k for k, example in enumerate(own, 1) if group in example.groups]
-                for n, number in enumerate(fitting, 1):
-                    assert tab.locator("article:visible .examples-title").all_inner_texts() == [
-                        f"{name}, example {number}"
-                    ]
-                    assert tab.locator("output").inner_text() == f"{n} of {len(fitting)}"
-                    assert before.is_disabled() == (n == 1)
-                    if n < len(fitting):
-                        following.press("Enter")
-                assert following.is_disabled()
-                if not fitting:
-                    assert tab.locator("article:visible").count() == 0
-                    assert tab.locator("output").inner_text() == "no such example"
-        browser.close()
+def test_one_example_is_shown_at_a_time(tab, examples):
+    following, before = (tab.get_by_role("button", name=name) for name in ("Next", "Previous"))
+    for name, own in examples.items():
+        tab.get_by_label("Model").select_option(name)
+        for group in example_page.GROUPS:
+            tab.get_by_label("Show").select_option(group)
+            fitting = [k for k, example in enumerate(own, 1) if group in example.groups]
+            for n, number in enumerate(fitting, 1):
+                assert tab.locator("article:visible .examples-title").all_inner_texts() == [f"{name}, example {number}"]
+                assert tab.locator("output").inner_text() == f"{n} of {len(fitting)}"
+                assert before.is_disabled() == (n == 1)
+                if n < len(fitting):
+                    following.press("Enter")
+            assert following.is_disabled()
+            if not fitting:
+                assert tab.locator("article:visible").count() == 0
+                assert tab.locator("output").inner_text() == "no such example"
 
 
 @pytest.mark.browser
-def test_controls_are_shown_on_request_and_the_keyboard_keeps_its_place(source, examples):
-    from playwright.sync_api import sync_playwright
-
-    script = (paths.REPORT / "assets" / "examples.js").read_text(encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page()
-        tab.set_content(f"{source.replace(SCRIPT, '')}<script>{script}</script>")
-        conditions = tab.locator("article:visible tbody tr:visible th")
-        assert conditions.all_inner_texts() == ["model"]
-        tab.get_by_label("What it says without the evidence").check()
-        assert conditions.all_inner_texts() == list(next(iter(examples.values()))[0].answers)
-        tab.get_by_label("Show").select_option("best")
-        assert conditions.count() > 1  # stays as it was
-        for _ in range(2):
-            tab.get_by_role("button", name="Next").press("Enter")
-        assert tab.evaluate("document.activeElement.name") == "previous"
-        browser.close()
+def test_controls_are_shown_on_request_and_the_keyboard_keeps_its_place(tab, examples):
+    conditions = tab.locator("article:visible tbody tr:visible th")
+    assert conditions.all_inner_texts() == ["model"]
+    tab.get_by_label("What it says without the evidence").check()
+    assert conditions.all_inner_texts() == list(next(iter(examples.values()))[0].answers)
+    tab.get_by_label("Show").select_option("best")
+    assert conditions.count() > 1  # stays as it was
+    for _ in range(2):
+        tab.get_by_role("button", name="Next").press("Enter")
+    assert tab.evaluate("document.activeElement.name") == "previous"
