@@ -47,13 +47,14 @@ def _answer(profile: str, chapter: str, records: list[str], say: Callable[[Metri
 def _where(run: dict[str, Any], record: bool) -> str:
     stale = "" if run["code_hash"] == sources.code_hash(run["chapter"]) else ", stale: made by older code"
     kind = "Result of record" if record else "Latest run"
-    data = run["data"].get("name", "no data").replace("medpix", "MedPix 2.0")
-    data = "phantom studies" if data.startswith("phantom") else data
+    data = run["data"].get("name", "no data").replace("medpix", "real scans of MedPix 2.0")
+    data = "generated scans" if data.startswith("phantom") else data
     return f"{kind} ({run['profile']}, {run['start'][:10]}{stale}), {data}, {run['device']['name']}."
 
 
 def _useful(m: Metrics) -> Answer:
-    right, control = _percent(m["closed_tuned"]), _percent(m["closed_best_control"])
+    control = _percent(m["closed_best_control"])
+    right = _percent(m["closed_best_control"] + m["closed_lead"])  # of the model that was compared: the first seed's
     low, high = m["closed_lead_low"], m["closed_lead_high"]
     verdict = "Yes, for these questions" if low > 0 else "No" if high < 0 else "Not shown so far"
     compared = "more than" if low > 0 else "fewer than" if high < 0 else "no more than"
@@ -63,7 +64,7 @@ def _useful(m: Metrics) -> Answer:
         sentence=f"{verdict}: a tiny stand-in for PaliGemma, tuned in 4 bits, has {right} % of yes/no questions right, "
         f"{compared} the best control.",
         sure=f"The lead is {_points(m['closed_lead'])} points, 95 % interval {_points(low)} to {_points(high)}, on "
-        f"{_number(m['test_questions'])} questions about {_number(m['test_patients'])} patients.",
+        f"the yes/no ones of {_number(m['test_questions'])} questions about {_number(m['test_patients'])} patients.",
         open=f"PaliGemma-3B itself, which takes {_number(m['notes_quantised_gib'])} GiB in 4 bits with an adapter.",
     )
 

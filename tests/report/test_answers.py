@@ -9,7 +9,7 @@ from medmm_lib.site import answers
 
 CHAPTER = "02_lora_finetuning"
 METRICS = {
-    "closed_tuned": 0.8,
+    "closed_tuned": 0.81,  # the mean of several seeds, of which the first is compared
     "closed_best_control": 0.7,
     "closed_best_control_name": "majority answer",
     "closed_lead": 0.1,
@@ -56,12 +56,12 @@ def test_the_verdict_follows_the_interval(told, low, high, verdict, compared):
     assert answer["sentence"].startswith(f"{verdict}: ")
     assert f"80 % of yes/no questions right, {compared} the best control" in answer["sentence"]
     assert f"95 % interval {100 * low:+.1f} to".replace("-", "−") in answer["sure"]
-    assert "1,441 questions about 69 patients" in answer["sure"]
+    assert "the yes/no ones of 1,441 questions about 69 patients" in answer["sure"]
 
 
 def test_a_result_of_record_goes_before_the_latest_run_and_is_told_apart(told):
-    assert told(METRICS)["where"] == "Latest run (quick, 2026-11-24), phantom studies, Some CPU."
-    answer = told(METRICS, METRICS | {"closed_tuned": 0.9}, code="before")
+    assert told(METRICS)["where"] == "Latest run (quick, 2026-11-24), generated scans, Some CPU."
+    answer = told(METRICS, METRICS | {"closed_lead": 0.2}, code="before")
     assert answer["figure"] == "90 %"
     assert answer["where"].startswith("Result of record (medpix, 2026-11-24, stale: made by older code)")
 
