@@ -135,9 +135,9 @@ def _signature(name: str, offered: object) -> str:
 
 
 def _prose(docstring: str) -> str:
-    """A docstring as Markdown: code stays code; all else is shown as it is, for `@key` and `$` mean something there."""
+    """A docstring as Markdown: code and lists stay, all else is shown as it is: `@key` and `$` mean something there."""
     paragraphs = []
-    for paragraph in re.split(r"\n\s*\n", docstring.strip()):
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*- )", docstring.strip()):
         parts = re.split(r"(`[^`]+`)", " ".join(paragraph.split()))
         paragraphs.append("".join(part if part.startswith("`") else _literal(part) for part in parts))
     return "\n\n".join(paragraphs) + "\n"

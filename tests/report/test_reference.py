@@ -46,9 +46,14 @@ def test_methods_are_told_with_their_class(page):
     assert "(self" not in page
 
 
-def test_marks_in_a_docstring_stay_text(monkeypatch, tmp_path):
+def test_marks_in_a_docstring_stay_text_and_lists_stay_lists(monkeypatch, tmp_path):
     def odd() -> None:
         """Costs $1 to $2 @somebody, *not* _bold_ {{< var x >}} <b> [B, N]; `code_*` stays.
+
+        One of
+        - `this`: which goes on
+          in the next line;
+        - that.
 
         Source: none.
         """
@@ -61,3 +66,5 @@ def test_marks_in_a_docstring_stay_text(monkeypatch, tmp_path):
     assert "{{<" not in markdown
     shown = re.sub(r"\\(.)", r"\1", markdown)
     assert "Costs $1 to $2 @somebody, *not* _bold_ {{< var x >}} <b> [B, N]; `code_*` stays." in shown
+    lines = re.sub(r"\n\n+", "\n", shown)
+    assert re.search(r"\nOne of\n- +`this`: which goes on\s+in the next line;\n- +that.\nSource: none", lines)
