@@ -42,6 +42,10 @@ FIGURES = """() => [...document.querySelectorAll(".medmm-figure")].map(figure =>
 PICTURES_WITHOUT_ALT = """() => [...document.querySelectorAll("img")]
     .filter(image => !image.closest("[aria-hidden=true]") && !image.getAttribute("alt"))
     .map(image => image.outerHTML.slice(0, 120))"""
+CELLS_OVER_OTHERS = """() => [...document.querySelectorAll("main td, main th")]
+    .filter(cell => cell.offsetParent && cell.scrollWidth > cell.clientWidth + 1)
+    .filter(cell => getComputedStyle(cell).overflowX === "visible")
+    .map(cell => cell.textContent.trim().slice(0, 60))"""
 PROSE = """() => {
     const copy = document.body.cloneNode(true);
     copy.querySelectorAll("code, pre, script, style, annotation, .medmm-figure").forEach(element => element.remove());
@@ -159,6 +163,7 @@ def test_links_and_keys_are_resolved():
 def test_page_on_a_phone(visit, name):
     page = visit(name, 390, "light")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(CELLS_OVER_OTHERS) == []
     assert re.findall(r"(?<![\w@./-])@[A-Za-z][\w:-]*", page.evaluate(PROSE)) == []
     assert page.evaluate(PICTURES_WITHOUT_ALT) == []
     for figure in page.evaluate(FIGURES):
